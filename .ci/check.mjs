@@ -1,0 +1,44 @@
+/**
+ * The gate that every change passes: lint, types, dead code, package contents, reproducible WASM. Runs all of them
+ * and names each; a failed one shows its output.
+ *
+ * The last line printed has the totals. With RESULTS_FILE set, `PASSED FAILED` is appended to that file.
+ */
+import { spawnSync } from "node:child_process";
+import { appendFileSync } from "node:fs";
+import { runScript } from "./failure.mjs";
+import { root, toolEntry } from "./project.mjs";
+
+const compiler = toolEntry("typescript", "bin/tsc");
+
+const GATES = [
+  {
+    name: "lint and format (biome)",
+    command: [toolEntry("@biomejs/biome", "bin/biome"), "check", "--error-on-warnings"],
+  },
+  { name: "types (tsc)", command: [compiler, "-p", "tsconfig.json", "--noEmit"] },
+  { name: "portable types of src/ (tsc)", command: [compiler, "-p", "tsconfig.src.json"] },
+  { name: "unused files, exports, dependencies (knip)", command: [toolEntry("knip", "bin/knip.js")] },
+  { name: "package contents (publint)", command: [toolEntry("publint", "src/cli.js"), "--strict"] },
+  { name: "WASM rebuilds to the same bytes", command: ["wasm-build/build.mjs", "--check"] },
+];
+
+await runScript("check", () => {
+  const failed = GATES.filter((gate) => !passes(gate)).length;
+  const passed = GATES.length - failed;
+  console.log(`check: ${passed} passed, ${failed} failed`);
+  if (process.env.RESULTS_FILE) appendFileSync(process.env.RESULTS_FILE, `${passed} ${failed}\n`);
+  if (failed > 0) process.exitCode = 1;
+});
+
+function passes({ name, command }) {
+  const result = spawnSync(process.execPath, command, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (result.status === 0) {
+    console.log(`ok      ${name}`);
+    return true;
+  }
+  console.log(`FAILED  ${name}`);
+  const output = `${result.stdout ?? ""}${result.stderr ?? ""}${result.error?.message ?? ""}`;
+  console.log(output.trimEnd().replace(/^/gm, "        "));
+  return false;
+}

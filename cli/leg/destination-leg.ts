@@ -1,0 +1,259 @@
+/**
+ * One migration, seen from the destination. The VM never runs here before OWNED is durable; whatever ends the
+ * leg before that leaves nothing behind.
+ */
+
+import { join } from "node:path";
+import { loadCore } from "../../src/core.ts";
+import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
+import type { Manifest } from "../../src/generation/manifest.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
+import type { QemuProcess } from "../qemu/process.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { OwnershipRegister } from "../store/ownership.ts";
+import type { VmStore } from "../store/vm-store.ts";
+import type { Incoming, PeerConnection } from "../wan/connection.ts";
+import { abortError, protocolError } from "../wan/connection.ts";
+import type { MessageOf } from "../wan/messages.ts";
+import { type DestinationStore, openDestinationStore } from "./destination-store.ts";
+import { legCoreBytes } from "./source-leg.ts";
+import { type DestinationState, destinationTransitions, StateMachine } from "./state-machine.ts";
+
+/** What a leg needs from the agent. */
+export interface DestinationLegContext {
+  readonly site: string;
+  readonly connection: PeerConnection;
+  readonly prepare: MessageOf<"prepare">;
+  readonly store: VmStore;
+  readonly ownership: OwnershipRegister;
+  readonly key: Uint8Array;
+  readonly runPath: string;
+  /** Starts the VM's QEMU on an image, waiting and paused. */
+  readonly launch: (imagePath: string) => Promise<QemuProcess>;
+  /** Serialises changes of the VM's ownership record. */
+  readonly exclusively: <T>(action: () => Promise<T>) => Promise<T>;
+  readonly onState: (state: DestinationState) => void;
+  readonly warn: (message: string) => void;
+}
+
+/** The VM runs here now. */
+export interface DestinationResult {
+  readonly process: QemuProcess;
+  readonly generation: StoredGeneration;
+}
+
+/** Runs one leg from `prepare` on. Throws OperationError when the VM does not come to run here. */
+export class DestinationLeg {
+  private readonly context: DestinationLegContext;
+  private readonly machine: StateMachine<DestinationState>;
+  private destination: DestinationStore | null = null;
+  private process: Promise<QemuProcess> | null = null;
+  private incoming: Promise<IncomingMigration> | null = null;
+  private manifest: Manifest | null = null;
+  private work: Promise<void> = Promise.resolve();
+  private settle: { resolve: (result: DestinationResult) => void; reject: (error: unknown) => void } | null =
+    null;
+  private isOver = false;
+
+  constructor(context: DestinationLegContext) {
+    this.context = context;
+    this.machine = new StateMachine(destinationTransitions, "offered", context.onState);
+  }
+
+  async run(): Promise<DestinationResult> {
+    const { connection, store } = this.context;
+    try {
+      await store.prepare();
+      const { generations } = await store.list();
+      const have = generations.map(({ manifest }) => ({
+        generation: manifest.generation,
+        root: manifest.root,
+      }));
+      return await new Promise<DestinationResult>((resolve, reject) => {
+        this.settle = { resolve, reject };
+        connection.onLost((error) => this.enqueue(() => Promise.reject(error)));
+        connection.receiveWith((incoming) => this.enqueue(() => this.handle(incoming)));
+        connection.send({ type: "offer", have });
+      });
+    } catch (error) {
+      this.isOver = true;
+      connection.receiveWith(() => {});
+      if (this.machine.state !== "returned") {
+        connection.send({ type: "abort", reason: "failed", message: messageOf(error).slice(0, 1000) });
+      }
+      await this.discard();
+      throw error;
+    } finally {
+      this.destination?.release();
+    }
+  }
+
+  /** Messages are handled one after the other, in their order; the first failure ends the leg. */
+  private enqueue(action: () => Promise<void>): void {
+    this.work = this.work.then(async () => {
+      if (this.isOver) return;
+      try {
+        await action();
+      } catch (error) {
+        this.isOver = true;
+        this.settle?.reject(error);
+      }
+    });
+  }
+
+  private async handle(incoming: Incoming): Promise<void> {
+    const { connection } = this.context;
+    if ("frame" in incoming) {
+      if (this.machine.state !== "receiving" || !this.destination) throw this.unexpected("a frame");
+      connection.send({ type: "ack", sequence: await this.destination.apply(incoming.frame) });
+      return;
+    }
+    const { message } = incoming;
+    if (message.type === "begin" && this.machine.state === "offered") await this.begin(message);
+    else if (message.type === "finish" && this.machine.state === "receiving") await this.finish(message);
+    else if (message.type === "commit" && this.machine.state === "prepared") await this.commit(message);
+    else if (message.type === "abort") throw abortError(message, connection.site);
+    else throw this.unexpected(`'${message.type}'`);
+  }
+
+  private async begin(message: MessageOf<"begin">): Promise<void> {
+    const { store, prepare, key, launch, runPath } = this.context;
+    const geometry = placeRegions(message.regions);
+    const [main] = geometry.regions;
+    if (main.name !== prepare.ramBlock || main.lengthBytes !== prepare.vm.memoryBytes) {
+      throw protocolError(this.context.connection.site, "the first region is not the VM's main memory");
+    }
+    const base = message.base ? await store.find(message.base) : null;
+    if (message.base && !base) {
+      throw new OperationError(
+        "failed",
+        `Cannot build on generation ${message.base.generation}: it is not here with that root`,
+      );
+    }
+    if (base && !sameGeometry(geometry, placeRegions(base.manifest.regions))) {
+      throw new OperationError(
+        "failed",
+        `Cannot build on generation ${base.manifest.generation}: its regions differ`,
+      );
+    }
+    const core = await loadCore({ initialBytes: legCoreBytes });
+    const { leg: legId, generation } = prepare;
+    const target = { generationsPath: store.generationsPath, vm: prepare.vm.name, generation, legId };
+    this.destination = await openDestinationStore({
+      core,
+      key,
+      geometry,
+      base,
+      machine: message.machine,
+      target,
+    });
+    const process = launch(this.destination.imagePath);
+    this.process = process;
+    this.incoming = process.then((qemu) =>
+      startIncoming(qemu.qmp, { socketPath: join(runPath, "in.sock"), logTail: qemu.logTail }),
+    );
+    this.incoming.then(
+      (incoming) => incoming.completed.catch((error) => this.enqueue(() => Promise.reject(error))),
+      (error) => this.enqueue(() => Promise.reject(error)),
+    );
+    this.machine.go("receiving");
+    await this.destination.attach(this.incoming);
+  }
+
+  private async finish(message: MessageOf<"finish">): Promise<void> {
+    const { prepare, connection, site } = this.context;
+    this.machine.go("loading");
+    const incoming = await (this.incoming as Promise<IncomingMigration>);
+    const start = {
+      format: 1 as const,
+      vm: prepare.vm.name,
+      generation: prepare.generation,
+      epoch: prepare.epoch,
+      from: connection.site,
+      to: site,
+      createdAt: new Date().toISOString(),
+      machine: prepare.vm.machine,
+    };
+    const manifest = await (this.destination as DestinationStore).finish(
+      message.sequence,
+      start,
+      incoming.completed,
+    );
+    if (manifest.root !== message.root) {
+      throw new OperationError(
+        "failed",
+        `Cannot accept generation ${manifest.generation}: its root is not what was sent`,
+      );
+    }
+    this.manifest = manifest;
+    this.machine.go("prepared");
+    connection.send({ type: "prepared", root: manifest.root });
+  }
+
+  private async commit(message: MessageOf<"commit">): Promise<void> {
+    const { ownership, prepare, connection, exclusively } = this.context;
+    const vm = prepare.vm.name;
+    const manifest = this.manifest as Manifest;
+    const { writer } = this.destination as DestinationStore;
+    const generation = await exclusively(async () => {
+      const record = await ownership.read(vm);
+      if (
+        message.epoch !== prepare.epoch ||
+        message.epoch <= record.epoch ||
+        message.epoch <= record.refusedEpoch
+      ) {
+        throw new OperationError(
+          "refused",
+          `Cannot take ${vm} over: epoch ${message.epoch} was refused or is not new`,
+        );
+      }
+      const committed = await writer.commit(manifest);
+      const { generation: number, epoch } = manifest;
+      await ownership.write({ ...record, state: "owned", epoch, peer: connection.site, generation: number });
+      return committed;
+    });
+    this.machine.go("owned");
+    const process = await (this.process as Promise<QemuProcess>);
+    try {
+      await process.qmp.execute("cont");
+    } catch (error) {
+      await this.giveBack(error);
+      throw new OperationError("failed", `Cannot run ${vm} here, given back: ${messageOf(error)}`);
+    }
+    this.machine.go("running");
+    connection.send({ type: "running", epoch: message.epoch });
+    process.qmp
+      .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })
+      .catch((error) => this.context.warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
+    connection.receiveWith(null);
+    this.settle?.resolve({ process, generation });
+  }
+
+  /** `cont` failed: this site must never run this epoch, and says so durably before the source may go on. */
+  private async giveBack(cause: unknown): Promise<void> {
+    const { ownership, prepare, connection, exclusively, store } = this.context;
+    const process = await (this.process as Promise<QemuProcess>);
+    await process.kill();
+    await exclusively(async () => {
+      const record = await ownership.read(prepare.vm.name);
+      await ownership.write({ ...record, state: "none", refusedEpoch: prepare.epoch });
+      await store.remove(prepare.generation);
+    });
+    this.machine.go("returned");
+    connection.send({ type: "abort", reason: "failed", message: messageOf(cause).slice(0, 1000) });
+  }
+
+  private async discard(): Promise<void> {
+    const qemu = await this.process?.catch(() => null);
+    (await this.incoming?.catch(() => null))?.abort();
+    await qemu?.kill();
+    if (this.machine.state === "returned") return;
+    await this.destination?.writer.discard();
+    this.machine.go("discarded");
+  }
+
+  private unexpected(what: string): OperationError {
+    return protocolError(this.context.connection.site, `${what} came in state '${this.machine.state}'`);
+  }
+}

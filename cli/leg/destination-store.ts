@@ -1,0 +1,155 @@
+/** The destination's side of the data path: frames in, image and delta out, pages to the waiting QEMU. */
+
+import type { Core } from "../../src/core.ts";
+import { DeviceAssembler } from "../../src/delta/device-frames.ts";
+import { decodeFrameHeader } from "../../src/delta/frame.ts";
+import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import { FrameKind, frameLimits } from "../../src/delta/vocabulary.ts";
+import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import type { Geometry } from "../../src/generation/geometry.ts";
+import type { Manifest } from "../../src/generation/manifest.ts";
+import { OperationError } from "../errors.ts";
+import type { IncomingMigration } from "../qemu/incoming-migration.ts";
+import {
+  GenerationContent,
+  imagePathOf,
+  readDigests,
+  type StoredGeneration,
+} from "../store/generation-reader.ts";
+import { beginGeneration, type GenerationWriter, type ManifestStart } from "../store/generation-writer.ts";
+import { BaseWindow } from "./base-window.ts";
+import { IncomingFeed } from "./incoming-feed.ts";
+
+/** What is needed to begin. */
+export interface DestinationStoreOptions {
+  readonly core: Core;
+  readonly key: Uint8Array;
+  readonly geometry: Geometry;
+  readonly base: StoredGeneration | null;
+  readonly machine: string;
+  readonly target: {
+    readonly generationsPath: string;
+    readonly vm: string;
+    readonly generation: number;
+    readonly legId: string;
+  };
+}
+
+/** Applies the frames of one leg. */
+export class DestinationStore {
+  /** The file that QEMU maps. */
+  readonly imagePath: string;
+  readonly writer: GenerationWriter;
+  private readonly core: Core;
+  private readonly key: Uint8Array;
+  private readonly geometry: Geometry;
+  private readonly machine: string;
+  private readonly digests: PageDigests;
+  private readonly content: GenerationContent | null;
+  private readonly decoder: PageDecoder;
+  private readonly device: DeviceAssembler;
+  private readonly deviceFrames: Uint8Array[] = [];
+  private readonly newDigests: number;
+  private feed: IncomingFeed | null = null;
+  private sequence = 1;
+
+  constructor(options: DestinationStoreOptions, baseDigests: Uint8Array | undefined) {
+    const { core, key, geometry, base, target } = options;
+    this.core = core;
+    this.key = key;
+    this.geometry = geometry;
+    this.machine = options.machine;
+    this.content = base ? new GenerationContent(core, base) : null;
+    this.digests = new PageDigests(core, key, geometry, baseDigests);
+    this.decoder = new PageDecoder(core, geometry.regions, new BaseWindow(core, this.content));
+    this.device = new DeviceAssembler(core);
+    this.newDigests = core.allocate(frameLimits.records * digestBytes);
+    this.writer = beginGeneration(core, target.generationsPath, target, geometry, base);
+    this.imagePath = base ? imagePathOf(base) : this.writer.imagePath;
+    this.digests.root(new Uint8Array(32));
+  }
+
+  /** Binds the QEMU that will run the VM, and gives it what its mapped image does not have. */
+  async attach(incoming: Promise<IncomingMigration>): Promise<void> {
+    this.feed = new IncomingFeed(this.core, this.geometry, incoming, {
+      machine: this.machine,
+      mapsFirstRegion: this.content === null,
+    });
+    await this.feed.feedSmallRegions(this.content);
+    if (this.content) await this.feed.feedPagesAboveImage(this.content);
+  }
+
+  /** Takes the next frame. When the promise resolves it is in the store. Returns its number. */
+  async apply(frame: Uint8Array): Promise<number> {
+    const header = decodeFrameHeader(frame);
+    if (header.sequence !== this.sequence + 1) {
+      throw new OperationError(
+        "failed",
+        `Cannot accept frame ${header.sequence}: ${this.sequence + 1} is next`,
+      );
+    }
+    if (header.kind === FrameKind.device) {
+      this.device.add(frame);
+      this.deviceFrames.push(frame);
+    } else {
+      if (this.deviceFrames.length > 0) {
+        throw new OperationError(
+          "failed",
+          `Cannot accept frame ${header.sequence}: pages after the device state`,
+        );
+      }
+      await this.applyPages(frame);
+    }
+    this.sequence = header.sequence;
+    return header.sequence;
+  }
+
+  /**
+   * Everything has come: QEMU gets the device state, files are synced. Resolves with the root of what is
+   * here; the generation is complete but not in force.
+   */
+  async finish(lastSequence: number, start: ManifestStart, loaded: Promise<void>): Promise<Manifest> {
+    if (lastSequence !== this.sequence) {
+      throw new OperationError(
+        "failed",
+        `Cannot finish: frame ${lastSequence} was announced, ${this.sequence} came`,
+      );
+    }
+    const state = this.device.take();
+    const digest = this.core.blake3(state, this.key);
+    const root = this.digests.root(digest);
+    const feeding = (this.feed as IncomingFeed).finish(state).then(() => loaded);
+    const device = { frames: this.deviceFrames, bytes: state.length, digest };
+    const writing = this.writer.finish(start, this.digests.digests, device, root);
+    // Both are awaited before either failure is reported: nothing may still write when the caller cleans up.
+    const [fed, written] = await Promise.allSettled([feeding, writing]);
+    if (fed.status === "rejected") throw fed.reason;
+    if (written.status === "rejected") throw written.reason;
+    return written.value;
+  }
+
+  /** Closes what is open here. The writer stays the caller's. */
+  release(): void {
+    this.content?.close();
+    this.digests.release();
+  }
+
+  private async applyPages(frame: Uint8Array): Promise<void> {
+    const decoded = this.decoder.decode(frame);
+    const { count, pages, contents, region } = decoded;
+    const { firstPage } = this.geometry.regions[region];
+    this.core.raw.pageDigests(contents, count, this.digests.keyPointer, this.newDigests);
+    const memory = this.core.bytes();
+    for (let i = 0; i < count; i++) {
+      this.digests.set(region, firstPage + pages[i], memory, this.newDigests + i * digestBytes);
+    }
+    this.writer.apply(decoded, frame);
+    await this.feed?.feedDecoded(decoded);
+  }
+}
+
+/** Opens the destination's side of a leg. Throws OperationError. */
+export async function openDestinationStore(options: DestinationStoreOptions): Promise<DestinationStore> {
+  const digests = options.base ? await readDigests(options.base) : undefined;
+  return new DestinationStore(options, digests);
+}

@@ -1,0 +1,396 @@
+/**
+ * One migration, seen from the source. The order of the handover, and why, is in docs/PROTOCOL.md; what may
+ * follow what is the table in state-machine.ts.
+ */
+
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+import { toHex } from "../../src/bytes.ts";
+import { type Core, loadCore } from "../../src/core.ts";
+import type { RecordCounts } from "../../src/delta/vocabulary.ts";
+import type { VmDefinition } from "../config/vm-definition.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import type { MigrationInfo } from "../qemu/migration-info.ts";
+import { type OutgoingMigration, startOutgoing } from "../qemu/outgoing-migration.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
+import { Holders } from "../store/holders.ts";
+import type { OwnershipRecord, OwnershipRegister } from "../store/ownership.ts";
+import type { VmStore } from "../store/vm-store.ts";
+import { abortError, type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
+import type { MessageOf } from "../wan/messages.ts";
+import { type CommonBase, findCommonBase } from "./common-base.ts";
+import { LegProgress, type ProgressEvent } from "./progress.ts";
+import { SourcePump, type StreamEnd } from "./source-pump.ts";
+import { type SourceState, StateMachine, sourceTransitions } from "./state-machine.ts";
+import { decideSwitchover } from "./switchover.ts";
+
+/** Memory that a leg's core has from the start; its windows take about half of it. */
+export const legCoreBytes = 32 << 20;
+const offerTimeoutMs = 30_000;
+const preparedTimeoutMs = 60_000;
+const runningTimeoutMs = 15_000;
+const pollMs = 50;
+/** What QEMU is told when it may stop at once; its own guess does not matter then. */
+const openDowntimeLimitMs = 60_000;
+
+/** What a leg needs from the agent. */
+export interface SourceLegContext {
+  readonly site: string;
+  readonly peer: string;
+  readonly definition: VmDefinition;
+  readonly ramBlock: string;
+  readonly qmp: QmpClient;
+  readonly store: VmStore;
+  readonly ownership: OwnershipRegister;
+  /** The VM's digest key, 32 bytes. */
+  readonly key: Uint8Array;
+  /** Folder for the migration socket. */
+  readonly runPath: string;
+  readonly downtimeLimitMs: number;
+  readonly signal: AbortSignal;
+  readonly connect: () => Promise<PeerConnection>;
+  readonly onProgress: (event: ProgressEvent) => void;
+  readonly onState: (state: SourceState) => void;
+  readonly warn: (message: string) => void;
+  /** Ends the VM's QEMU at this site after the handover. */
+  readonly endQemu: () => Promise<void>;
+}
+
+/** What a leg cost. */
+export interface LegResult {
+  readonly leg: "first" | "return";
+  readonly generation: number;
+  readonly epoch: number;
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+  readonly ramBytes: number;
+  readonly diskBytes: number;
+  readonly wireBytes: number;
+  readonly rounds: number;
+  readonly pages: RecordCounts;
+  readonly root: string;
+}
+
+/** How a leg ended: done, or in doubt when the peer did not answer after RELEASED. */
+export type SourceOutcome =
+  | {
+      readonly outcome: "done";
+      readonly result: LegResult;
+      readonly connection: PeerConnection;
+      readonly sealed: StoredGeneration;
+      readonly core: Core;
+    }
+  | { readonly outcome: "in-doubt"; readonly epoch: number };
+
+/** Runs one leg. Throws OperationError "aborted" when the VM goes on at the source. */
+export class SourceLeg {
+  private readonly context: SourceLegContext;
+  private readonly machine: StateMachine<SourceState>;
+  private readonly legId = randomUUID();
+  private readonly startedAt = performance.now();
+  private failure: Error | null = null;
+  private failed: (error: Error) => void = () => {};
+  private readonly failing: Promise<never>;
+  private readonly replies = new Map<string, MessageOf<"prepared"> | MessageOf<"running">>();
+  private replied: () => void = () => {};
+  private outgoing: OutgoingMigration | null = null;
+  private lastInfo: MigrationInfo | null = null;
+  private isReleased = false;
+
+  constructor(context: SourceLegContext) {
+    this.context = context;
+    this.machine = new StateMachine(sourceTransitions, "negotiating", context.onState);
+    this.failing = new Promise((_resolve, reject) => {
+      this.failed = (error) => {
+        this.failure ??= error;
+        reject(this.failure);
+      };
+    });
+    this.failing.catch(() => {});
+  }
+
+  async run(): Promise<SourceOutcome> {
+    const { signal } = this.context;
+    const onAbort = () => {
+      // After RELEASED only the other site's answer, or an operator, decides.
+      if (!this.isReleased) this.failed(new OperationError("aborted", "Migration cancelled"));
+    };
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort);
+    const core = await loadCore({ initialBytes: legCoreBytes });
+    let connection: PeerConnection | null = null;
+    let pump: SourcePump | null = null;
+    try {
+      const record = await this.context.ownership.read(this.context.definition.name);
+      connection = await this.race(this.context.connect());
+      const { base, generation } = await this.negotiate(core, connection, record);
+      pump = this.makePump(core, connection, base, generation);
+      const end = await this.sendEverything(connection, pump);
+      return await this.handOver(core, connection, pump, end, record);
+    } catch (error) {
+      connection?.send({ type: "abort", reason: "cancelled", message: messageOf(error).slice(0, 1000) });
+      connection?.close();
+      await this.recoverVm();
+      if (pump?.isEstablished) await pump.writer.discard();
+      this.machine.go("aborted");
+      throw asAborted(error);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      pump?.release();
+    }
+  }
+
+  private async negotiate(core: Core, connection: PeerConnection, record: OwnershipRecord) {
+    const { definition, ramBlock, key, store, peer } = this.context;
+    const { name, machine, cpu, memoryBytes } = definition;
+    const { generations } = await store.list();
+    const newest = generations.at(-1)?.manifest.generation ?? 0;
+    const generation = Math.max(newest, record.generation) + 1;
+    connection.send({
+      type: "prepare",
+      leg: this.legId,
+      vm: { name, machine, cpu, memoryBytes },
+      ramBlock,
+      generation,
+      epoch: record.epoch + 1,
+      key: toHex(key),
+    });
+    const offer = await this.race(connection.expect("offer", offerTimeoutMs));
+    const base = await findCommonBase(core, store, new Holders(store.path), offer.have);
+    if (base.mode === "nothing" && newest > 0 && offer.have.length > 0) {
+      this.context.warn(
+        `${peer} holds generations of ${name}, but none that is known here: everything is sent`,
+      );
+    }
+    return { base, generation };
+  }
+
+  private makePump(core: Core, connection: PeerConnection, base: CommonBase, generation: number): SourcePump {
+    const { definition, ramBlock, key, store } = this.context;
+    const { name: vm, memoryBytes } = definition;
+    const { generationsPath } = store;
+    const pump = new SourcePump({
+      core,
+      connection,
+      key,
+      base,
+      ramBlock,
+      memoryBytes,
+      target: { generationsPath, vm, generation, legId: this.legId },
+      onBaseDropped: (reason) => this.context.warn(`Everything is sent: ${reason}`),
+    });
+    connection.onLost(this.failed);
+    connection.receiveWith((incoming) => this.receive(incoming, pump));
+    return pump;
+  }
+
+  private receive(incoming: Incoming, pump: SourcePump): void {
+    const { peer } = this.context;
+    if ("frame" in incoming) this.failed(protocolError(peer, "a frame came where none belongs"));
+    else if (incoming.message.type === "ack") pump.acknowledged(incoming.message.sequence);
+    else if (incoming.message.type === "abort") this.failed(abortError(incoming.message, peer));
+    else if (incoming.message.type === "prepared" || incoming.message.type === "running") {
+      this.replies.set(incoming.message.type, incoming.message);
+      this.replied();
+    } else this.failed(protocolError(peer, `'${incoming.message.type}' came unexpectedly`));
+  }
+
+  /** Rounds until the switchover decision, then the rest. */
+  private async sendEverything(connection: PeerConnection, pump: SourcePump): Promise<StreamEnd> {
+    const { qmp, runPath, onProgress, definition, downtimeLimitMs } = this.context;
+    this.machine.go("rounds");
+    const outgoing = await this.race(
+      startOutgoing(qmp, { socketPath: join(runPath, "out.sock"), onData: (chunk) => pump.push(chunk) }),
+    );
+    this.outgoing = outgoing;
+    outgoing.failed.then((reason) =>
+      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
+    );
+    outgoing.preSwitchover.catch(() => {});
+    outgoing.completed.catch(() => {});
+    pump.attach(outgoing);
+    const progress = new LegProgress(definition.name, definition.memoryBytes, onProgress);
+    let stopped = false;
+    outgoing.preSwitchover.then(
+      () => {
+        stopped = true;
+      },
+      () => {},
+    );
+    let gateOpen = false;
+    while (!stopped) {
+      pump.flush();
+      const info = await this.race(outgoing.query());
+      this.lastInfo = info;
+      if (info.ram && pump.isEstablished) {
+        const now = performance.now();
+        const bytesPerSecond = pump.rate.bytesPerSecond(now);
+        const decision = decideSwitchover({
+          backlogBytes: pump.rate.unacknowledgedBytes,
+          bytesPerSecond,
+          rttMs: pump.rate.minRttMs,
+          remainingBytes: info.ram.remainingBytes,
+          encodedShare: progress.encodedShare(pump.encoder),
+          pass: info.ram.dirtySyncCount,
+          downtimeLimitMs,
+        });
+        progress.report(info.ram, pump.encoder, {
+          wireBytes: connection.wireBytes,
+          bytesPerSecond,
+          ...decision,
+        });
+        if (decision.stopNow !== gateOpen && !stopped) {
+          gateOpen = decision.stopNow;
+          await this.race(outgoing.setDowntimeLimit(gateOpen ? openDowntimeLimitMs : 1));
+        }
+      }
+      await this.race(Promise.race([outgoing.preSwitchover, sleep(pollMs)]));
+    }
+    this.machine.go("stopped");
+    pump.drain();
+    const roundsTree = pump.digests;
+    roundsTree.root(new Uint8Array(32));
+    await this.race(outgoing.continueSwitchover());
+    const end = await this.race(pump.ended);
+    progress.finishing();
+    return end;
+  }
+
+  private async handOver(
+    core: Core,
+    connection: PeerConnection,
+    pump: SourcePump,
+    end: StreamEnd,
+    record: OwnershipRecord,
+  ): Promise<SourceOutcome> {
+    const { ownership, peer, definition } = this.context;
+    const outgoing = this.outgoing as OutgoingMigration;
+    const vm = definition.name;
+    const root = pump.digests.root(end.digest);
+    this.machine.go("finishing");
+    connection.send({ type: "finish", root: toHex(root), sequence: end.sequence });
+    const prepared = (await this.race(this.reply("prepared", preparedTimeoutMs))) as MessageOf<"prepared">;
+    if (prepared.root !== toHex(root)) {
+      throw new OperationError(
+        "failed",
+        `Cannot hand over ${vm}: ${peer} has built another state than was sent`,
+      );
+    }
+    this.machine.go("completing");
+    outgoing.answerShut(0);
+    await this.race(outgoing.completed);
+    const stoppedAt = outgoing.stoppedAt ?? Date.now();
+    if (this.failure) throw this.failure;
+
+    this.isReleased = true;
+    const epoch = record.epoch + 1;
+    const generation = pump.writer.generation;
+    await ownership.write({ ...record, state: "released", epoch, peer, generation });
+    this.machine.go("released");
+    connection.send({ type: "commit", epoch });
+    try {
+      await this.race(this.reply("running", runningTimeoutMs));
+    } catch (error) {
+      this.context.warn(`${peer} did not confirm that it runs ${vm}: ${messageOf(error)}`);
+      connection.close();
+      await this.seal(pump, end, root, epoch).catch((problem) => this.context.warn(messageOf(problem)));
+      this.machine.go("in-doubt");
+      return { outcome: "in-doubt", epoch };
+    }
+    const halfRttMs = Number.isFinite(pump.rate.minRttMs) ? pump.rate.minRttMs / 2 : 0;
+    const downtimeMs = Math.max(0, Date.now() - stoppedAt - halfRttMs);
+    const totalMs = performance.now() - this.startedAt;
+    const { wireBytes } = connection;
+    await ownership.write({ ...record, state: "away", epoch, peer, generation });
+    this.machine.go("handed-over");
+    const sealed = await this.seal(pump, end, root, epoch);
+    await this.context.endQemu();
+    const result: LegResult = {
+      leg: pump.usedBase.mode === "nothing" ? "first" : "return",
+      generation,
+      epoch,
+      totalMs: Math.round(totalMs),
+      downtimeMs: Math.round(downtimeMs),
+      ramBytes: pump.encoder.changedBytes,
+      diskBytes: 0,
+      wireBytes,
+      rounds: this.lastInfo?.ram?.dirtySyncCount ?? 1,
+      pages: { ...pump.encoder.counts },
+      root: toHex(root),
+    };
+    return { outcome: "done", result, connection, sealed, core };
+  }
+
+  /** Completes this site's own copy: from now on it is restartable here. */
+  private async seal(
+    pump: SourcePump,
+    end: StreamEnd,
+    root: Uint8Array,
+    epoch: number,
+  ): Promise<StoredGeneration> {
+    const { site, peer, definition } = this.context;
+    const manifest = await pump.writer.finish(
+      {
+        format: 1,
+        vm: definition.name,
+        generation: pump.writer.generation,
+        epoch,
+        from: site,
+        to: peer,
+        createdAt: new Date().toISOString(),
+        machine: pump.machine,
+      },
+      pump.digests.digests,
+      end,
+      root,
+    );
+    return await pump.writer.commit(manifest);
+  }
+
+  /** Makes the VM run here again after a leg that did not come to RELEASED. */
+  private async recoverVm(): Promise<void> {
+    const { outgoing } = this;
+    if (outgoing === null) return;
+    if (this.machine.state === "completing") {
+      // SHUT 0 was answered: QEMU is, or will be, in postmigrate, and only `cont` revives the VM.
+      await outgoing.completed.catch(() => {});
+      await this.context.qmp.execute("cont").catch((error) => this.context.warn(messageOf(error)));
+      return;
+    }
+    await outgoing.abort().catch((error) => this.context.warn(messageOf(error)));
+  }
+
+  private reply(
+    type: "prepared" | "running",
+    timeoutMs: number,
+  ): Promise<MessageOf<"prepared"> | MessageOf<"running">> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(new OperationError("failed", `${this.context.peer} sent no '${type}' within ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.replied = () => {
+        const found = this.replies.get(type);
+        if (!found) return;
+        clearTimeout(timer);
+        resolve(found);
+      };
+      this.replied();
+    });
+  }
+
+  private race<T>(promise: Promise<T>): Promise<T> {
+    return Promise.race([promise, this.failing]);
+  }
+}
+
+/** Before RELEASED every failure means that the VM goes on here; a refusal keeps its own exit code. */
+function asAborted(error: unknown): OperationError {
+  if (error instanceof OperationError && (error.reason === "aborted" || error.reason === "refused"))
+    return error;
+  return new OperationError("aborted", `Migration aborted, the VM stays at the source: ${messageOf(error)}`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,257 @@
+/**
+ * The source's data path: QEMU's stream in, frames out, to the peer and to this site's own copy.
+ *
+ *     chunk ─► window in the core ─► stream decoder ─► change encoder ─► frame ─┬─► WAN
+ *                                                                              └─► own generation
+ */
+
+import { performance } from "node:perf_hooks";
+import type { Core } from "../../src/core.ts";
+import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
+import { encodeDeviceFrames } from "../../src/delta/device-frames.ts";
+import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import { PageDigests } from "../../src/generation/digest-tree.ts";
+import { type Geometry, placeRegions, type Region, sameGeometry } from "../../src/generation/geometry.ts";
+import { type RamBlock, streamCommands } from "../../src/qemu-stream/vocabulary.ts";
+import { OperationError } from "../errors.ts";
+import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
+import { GenerationContent } from "../store/generation-reader.ts";
+import { beginGeneration, type GenerationWriter } from "../store/generation-writer.ts";
+import type { PeerConnection } from "../wan/connection.ts";
+import { DeliveryRate } from "../wan/delivery-rate.ts";
+import { BaseWindow } from "./base-window.ts";
+import { baseIdOf, type CommonBase, ownBaseOf } from "./common-base.ts";
+import { StreamWindow } from "./stream-window.ts";
+
+/** What the pump works with. */
+export interface PumpOptions {
+  readonly core: Core;
+  readonly connection: PeerConnection;
+  readonly key: Uint8Array;
+  readonly base: CommonBase;
+  readonly ramBlock: string;
+  readonly memoryBytes: number;
+  readonly target: {
+    readonly generationsPath: string;
+    readonly vm: string;
+    readonly generation: number;
+    readonly legId: string;
+  };
+  /** Called once when it turns out that the base does not fit the VM any more. */
+  readonly onBaseDropped: (reason: string) => void;
+}
+
+/** The device state at the end of the stream. */
+export interface StreamEnd {
+  readonly frames: readonly Uint8Array[];
+  readonly bytes: number;
+  /** Keyed BLAKE3-256 of the device state. */
+  readonly digest: Uint8Array;
+  /** Number of the last frame. */
+  readonly sequence: number;
+}
+
+/** Everything that exists once the stream has named the RAM blocks. */
+interface Established {
+  readonly geometry: Geometry;
+  readonly digests: PageDigests;
+  readonly encoder: ChangeEncoder;
+  readonly writer: GenerationWriter;
+  readonly content: GenerationContent | null;
+}
+
+/** Pumps one leg. */
+export class SourcePump {
+  readonly rate = new DeliveryRate();
+  /** Machine type as the stream names it. */
+  machine = "";
+  /** Resolves when the whole stream was read and its last frame sent. */
+  readonly ended: Promise<StreamEnd>;
+  private readonly options: PumpOptions;
+  private readonly window: StreamWindow;
+  private resolveEnded: (end: StreamEnd) => void = () => {};
+  private base: CommonBase;
+  private outgoing: OutgoingMigration | null = null;
+  private earlyPings: number[] = [];
+  private established: Established | null = null;
+  private regionOfBlock: number[] = [];
+  private mustDrain = false;
+  private held = false;
+
+  constructor(options: PumpOptions) {
+    this.options = options;
+    this.base = options.base;
+    this.ended = new Promise((resolve) => {
+      this.resolveEnded = resolve;
+    });
+    this.window = new StreamWindow(options.core, {
+      machine: (name) => {
+        this.machine = name;
+      },
+      command: (command, data) => {
+        if (command === streamCommands.ping)
+          this.answerPing(new DataView(data.buffer, data.byteOffset).getUint32(0));
+      },
+      ramBlocks: (blocks) => this.establish(blocks),
+      page: (block, page, bytes, at) => {
+        this.parts().encoder.page(this.regionOfBlock[block], page, bytes.byteOffset + at);
+      },
+      zeroPage: (block, page) => this.parts().encoder.zeroPage(this.regionOfBlock[block], page),
+      deviceState: (tail) => this.finishStream(tail),
+    });
+  }
+
+  /** What the stream's RAM is compared with in the end. */
+  get usedBase(): CommonBase {
+    return this.base;
+  }
+
+  get geometry(): Geometry {
+    return this.parts().geometry;
+  }
+
+  get digests(): PageDigests {
+    return this.parts().digests;
+  }
+
+  get encoder(): ChangeEncoder {
+    return this.parts().encoder;
+  }
+
+  get writer(): GenerationWriter {
+    return this.parts().writer;
+  }
+
+  /** True once the stream has named the RAM blocks. */
+  get isEstablished(): boolean {
+    return this.established !== null;
+  }
+
+  /** Binds the migration whose reading is held when the backlog is too long. */
+  attach(outgoing: OutgoingMigration): void {
+    this.outgoing = outgoing;
+    for (const value of this.earlyPings.splice(0)) outgoing.answerPong(value);
+  }
+
+  /** Takes a chunk of the stream. Throws FormatError or OperationError. */
+  push(chunk: Uint8Array): void {
+    this.window.push(chunk);
+    this.pace();
+  }
+
+  /** The peer has everything up to this frame. */
+  acknowledged(sequence: number): void {
+    this.rate.acknowledged(sequence, performance.now());
+    this.pace();
+  }
+
+  /** Sends what is waiting, so that a slow stream does not sit in a half-full frame. */
+  flush(): void {
+    this.established?.encoder.flush();
+  }
+
+  /** From now on reads at full speed whatever the backlog: QEMU holds its main lock. */
+  drain(): void {
+    this.mustDrain = true;
+    this.held = false;
+    this.outgoing?.resume();
+  }
+
+  /** Closes what the pump holds open. The writer stays the caller's. */
+  release(): void {
+    this.established?.content?.close();
+    this.established?.digests.release();
+  }
+
+  private parts(): Established {
+    if (this.established === null) throw new Error("the stream has not named its RAM blocks");
+    return this.established;
+  }
+
+  private pace(): void {
+    if (this.outgoing === null || this.mustDrain) return;
+    const tooMuch = this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
+    if (tooMuch && !this.held) this.outgoing.pause();
+    else if (!tooMuch && this.held) this.outgoing.resume();
+    this.held = tooMuch;
+  }
+
+  private answerPing(value: number): void {
+    if (this.outgoing === null) this.earlyPings.push(value);
+    else this.outgoing.answerPong(value);
+  }
+
+  private establish(blocks: readonly RamBlock[]): void {
+    const { core, key, target, connection } = this.options;
+    const { geometry, regionOfBlock } = arrangeBlocks(blocks, this.options);
+    this.regionOfBlock = regionOfBlock;
+    const given = ownBaseOf(this.base);
+    if (given !== null && !sameGeometry(geometry, placeRegions(given.manifest.regions))) {
+      this.options.onBaseDropped("the VM's RAM blocks differ from those of the common generation");
+      this.base = { mode: "nothing" };
+    }
+    const { base } = this;
+    const own = ownBaseOf(base);
+    const content = base.mode === "content" && own ? new GenerationContent(core, own) : null;
+    const digests = new PageDigests(
+      core,
+      key,
+      geometry,
+      base.mode === "nothing" ? undefined : base.digests.slice(),
+    );
+    const writer = beginGeneration(core, target.generationsPath, target, geometry, own);
+    const decoder = new PageDecoder(core, geometry.regions, new BaseWindow(core, content));
+    const common: Common =
+      base.mode === "content"
+        ? { mode: "content", reader: new BaseWindow(core, content), digests: base.digests }
+        : base.mode === "digests"
+          ? { mode: "digests", own: base.ownDigests }
+          : { mode: "nothing" };
+    const send = (frame: Uint8Array) => {
+      const decoded = decoder.decode(frame);
+      writer.apply(decoded, frame);
+      this.rate.sent(decoded.sequence, frame.length, performance.now());
+      connection.sendFrame(frame);
+    };
+    const encoder = new ChangeEncoder(core, digests, common, send, 2);
+    this.established = { geometry, digests, encoder, writer, content };
+    connection.send({
+      type: "begin",
+      base: baseIdOf(base),
+      machine: this.machine,
+      regions: geometry.regions.map(({ name, kind, lengthBytes }) => ({ name, kind, lengthBytes })),
+    });
+  }
+
+  private finishStream(tail: Uint8Array): void {
+    const { core, key, connection } = this.options;
+    const { encoder } = this.parts();
+    encoder.flush();
+    const frames = encodeDeviceFrames(core, tail, encoder.nextSequence);
+    let sequence = encoder.nextSequence - 1;
+    for (const frame of frames) {
+      sequence++;
+      this.rate.sent(sequence, frame.length, performance.now());
+      connection.sendFrame(frame);
+    }
+    this.resolveEnded({ frames, bytes: tail.length, digest: core.blake3(tail, key), sequence });
+  }
+}
+
+/** The stream's blocks as regions, the main RAM first, and the region of each block. */
+function arrangeBlocks(
+  blocks: readonly RamBlock[],
+  vm: { readonly ramBlock: string; readonly memoryBytes: number },
+): { geometry: Geometry; regionOfBlock: number[] } {
+  const main = blocks.find(({ id }) => id === vm.ramBlock);
+  if (main === undefined || main.lengthBytes !== vm.memoryBytes) {
+    throw new OperationError(
+      "failed",
+      `Cannot migrate: QEMU has no RAM block ${vm.ramBlock} of ${vm.memoryBytes} bytes, as the definition says; ` +
+        `it has ${blocks.map(({ id, lengthBytes }) => `${id} (${lengthBytes})`).join(", ")}`,
+    );
+  }
+  const ordered = [main, ...blocks.filter((block) => block !== main)];
+  const regions: Region[] = ordered.map(({ id, lengthBytes }) => ({ name: id, kind: "ram", lengthBytes }));
+  return { geometry: placeRegions(regions), regionOfBlock: blocks.map((block) => ordered.indexOf(block)) };
+}

@@ -1,0 +1,255 @@
+/**
+ * QEMU processes that outlive the agent: launched in a session of their own, found again by a record in
+ * their folder. (A service manager must be told to leave them alone too: `KillMode=process` under systemd.)
+ *
+ *     RUNDIR/qemu.json   who it is: pid, start time, binary, arguments
+ *     RUNDIR/qemu.pid    QEMU's own pid file, which it keeps locked: a second QEMU on the folder refuses to start
+ *     RUNDIR/qemu.log    what QEMU and the guest's console wrote to stdout and stderr
+ *     RUNDIR/qmp.sock    QMP
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { open, rename, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf, OperationError } from "../errors.ts";
+import { deferred } from "./deferred.ts";
+import { processStartTime } from "./process-identity.ts";
+import { findRecord, type QemuRecord, writeRecord } from "./process-record.ts";
+import { QmpClient } from "./qmp-client.ts";
+import { checkSocketPath, makePrivateFolder } from "./unix-socket.ts";
+
+/** How long a QEMU may take until its QMP answers, in milliseconds. */
+const LAUNCH_TIMEOUT_MS = 30_000;
+const POLL_MS = 20;
+/** How often to look whether a QEMU that is not our child still lives. */
+const WATCH_MS = 500;
+const QUIT_GRACE_MS = 5_000;
+const TERMINATE_GRACE_MS = 3_000;
+const KILL_GRACE_MS = 1_000;
+const LOG_TAIL_BYTES = 4096;
+
+/** How a process ended; both are null where that cannot be known, since it was not our child. */
+export interface QemuExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** A QEMU process with its control connection. */
+export interface QemuProcess {
+  readonly pid: number;
+  /** See `processStartTime`. */
+  readonly startTime: string;
+  readonly qmp: QmpClient;
+  readonly runDir: string;
+  /** Resolves when the process is gone. Never rejects. Waiting for it does not keep Node alive; `quit` and `kill` do. */
+  readonly exited: Promise<QemuExit>;
+  /** Ends it: QMP `quit`, then SIGTERM, then SIGKILL. Resolves when the process is gone. */
+  quit(): Promise<QemuExit>;
+  /** Ends it at once with SIGKILL. Resolves when the process is gone. */
+  kill(): Promise<QemuExit>;
+  /** The end of what it wrote to its log, without line ends at its end. */
+  logTail(): Promise<string>;
+}
+
+/** Where the QMP socket of a folder is. Give it to `qemuArguments`. */
+export function qmpSocketPath(runDir: string): string {
+  return join(runDir, "qmp.sock");
+}
+
+/**
+ * Starts QEMU and waits until its QMP answers. `args` must make QMP listen at `qmpSocketPath(runDir)`;
+ * a pid file is added. The folder is made, for us alone.
+ * Rejects with `OperationError` when QEMU cannot be started or ends at once; the message has the end of its log.
+ */
+export async function launchQemu(
+  binary: string,
+  args: readonly string[],
+  options: { readonly runDir: string; readonly name: string; readonly timeoutMs?: number },
+): Promise<QemuProcess> {
+  const { name } = options;
+  const runDir = resolve(options.runDir);
+  const qmpPath = qmpSocketPath(runDir);
+  checkSocketPath(qmpPath);
+  await makePrivateFolder(runDir);
+  const record = await findRecord(runDir);
+  if (record !== null) {
+    throw new OperationError(
+      "failed",
+      `Cannot launch QEMU for ${name}: process ${record.pid} still runs in ${runDir}`,
+    );
+  }
+  await rm(qmpPath, { force: true });
+  const allArguments = [...args, "-pidfile", join(runDir, "qemu.pid")];
+  const child = await spawnDetached(binary, allArguments, runDir, name);
+  const pid = child.pid!;
+  const exited = deferred<QemuExit>();
+  let exit: QemuExit | undefined;
+  child.once("exit", (code, signal) => {
+    exit = { code, signal };
+    exited.resolve(exit);
+  });
+  try {
+    const startTime = await processStartTime(pid);
+    if (startTime !== null) await writeRecord(runDir, { pid, startTime, binary, args: allArguments, name });
+    const qmp = await connectWhileAlive(qmpPath, () => exit, options.timeoutMs ?? LAUNCH_TIMEOUT_MS);
+    if (startTime === null) throw new Error("its start time cannot be read");
+    child.unref();
+    return makeProcess({ pid, startTime, qmp, runDir, exited: exited.promise });
+  } catch (error) {
+    if (exit === undefined) child.kill("SIGKILL");
+    const ended = await exited.promise;
+    const log = await readLogTail(runDir);
+    const how =
+      ended.signal === "SIGKILL" ? messageOf(error) : `it ended with ${ended.signal ?? `code ${ended.code}`}`;
+    throw new OperationError(
+      "failed",
+      `Cannot launch QEMU for ${name}: ${how}${log === "" ? "" : `; ${log}`}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/**
+ * Finds the QEMU that was launched in a folder, perhaps by an agent that is dead now; null when none runs.
+ * Rejects with `OperationError` when one runs but its QMP does not answer: then it is not known what the VM does.
+ */
+export async function adoptQemu(
+  folder: string,
+  options: { readonly timeoutMs?: number } = {},
+): Promise<QemuProcess | null> {
+  const runDir = resolve(folder);
+  const record = await findRecord(runDir);
+  if (record === null) return null;
+  const timeoutMs = options.timeoutMs ?? LAUNCH_TIMEOUT_MS;
+  const stop = new AbortController();
+  const suspicion = deferred();
+  const exited = watchStranger(record, suspicion.promise);
+  exited.then(() => stop.abort());
+  try {
+    const qmp = await QmpClient.connect(qmpSocketPath(runDir), { timeoutMs, signal: stop.signal });
+    qmp.closed.then(suspicion.resolve);
+    return makeProcess({ pid: record.pid, startTime: record.startTime, qmp, runDir, exited });
+  } catch (error) {
+    if ((await processStartTime(record.pid)) !== record.startTime) return null;
+    throw new OperationError(
+      "failed",
+      `Cannot adopt QEMU ${record.pid} in ${runDir}: it runs, but ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+type ProcessParts = Pick<QemuProcess, "pid" | "startTime" | "qmp" | "runDir" | "exited">;
+
+function makeProcess(parts: ProcessParts): QemuProcess {
+  const { pid, startTime, qmp, runDir, exited } = parts;
+  const signalIfSame = async (signal: NodeJS.Signals) => {
+    if ((await processStartTime(pid)) !== startTime) return;
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It ended between the look and the signal.
+    }
+  };
+  // The child and the watch are unreferenced: without a timer Node could end while we wait for them.
+  const endsWithin = (ms: number) => {
+    const timer = new AbortController();
+    const late = sleep(ms, false, { signal: timer.signal }).catch(() => false);
+    return Promise.race([exited.then(() => true), late]).finally(() => timer.abort());
+  };
+  const kill = async () => {
+    await signalIfSame("SIGKILL");
+    while (!(await endsWithin(KILL_GRACE_MS))) await signalIfSame("SIGKILL");
+    qmp.close();
+    return exited;
+  };
+  const quit = async () => {
+    qmp.execute("quit").catch(() => {});
+    if (await endsWithin(QUIT_GRACE_MS)) return exited;
+    await signalIfSame("SIGTERM");
+    if (await endsWithin(TERMINATE_GRACE_MS)) return exited;
+    return kill();
+  };
+  return { ...parts, quit, kill, logTail: () => readLogTail(runDir) };
+}
+
+async function spawnDetached(
+  binary: string,
+  args: string[],
+  runDir: string,
+  name: string,
+): Promise<ChildProcess> {
+  const logPath = join(runDir, "qemu.log");
+  await rename(logPath, `${logPath}.old`).catch(() => {});
+  const log = await open(logPath, "a", 0o600);
+  try {
+    const child = spawn(binary, args, { detached: true, stdio: ["ignore", log.fd, log.fd] });
+    await new Promise<void>((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", reject);
+    });
+    return child;
+  } catch (error) {
+    throw new OperationError("failed", `Cannot launch QEMU for ${name}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    await log.close();
+  }
+}
+
+async function connectWhileAlive(
+  path: string,
+  exit: () => QemuExit | undefined,
+  timeoutMs: number,
+): Promise<QmpClient> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    if (exit() !== undefined) throw new Error("it ended before its QMP answered");
+    const leftMs = deadline - Date.now();
+    if (leftMs <= 0) throw new Error(`its QMP did not answer within ${timeoutMs} ms`);
+    try {
+      return await QmpClient.connect(path, { timeoutMs: leftMs });
+    } catch {
+      // The socket is not there yet, or QEMU ended: the next turn tells.
+      await sleep(POLL_MS);
+    }
+  }
+}
+
+/** Resolves when a process that is not our child is gone. Only its start time can tell; `suspicion` hurries it. */
+async function watchStranger(record: QemuRecord, suspicion: Promise<void>): Promise<QemuExit> {
+  let pollMs = WATCH_MS;
+  suspicion.then(() => {
+    pollMs = POLL_MS;
+  });
+  while ((await processStartTime(record.pid)) === record.startTime) {
+    const turn = sleep(pollMs, undefined, { ref: false });
+    await (pollMs === WATCH_MS ? Promise.race([turn, suspicion]) : turn);
+  }
+  return { code: null, signal: null };
+}
+
+async function readLogTail(runDir: string): Promise<string> {
+  try {
+    const log = await open(join(runDir, "qemu.log"), "r");
+    try {
+      const { size } = await log.stat();
+      const lengthBytes = Math.min(size, LOG_TAIL_BYTES);
+      const { buffer, bytesRead } = await log.read(
+        Buffer.alloc(lengthBytes),
+        0,
+        lengthBytes,
+        size - lengthBytes,
+      );
+      return buffer.toString("utf8", 0, bytesRead).trim();
+    } finally {
+      await log.close();
+    }
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Which generation other sites are known to hold, and its page digests where its content is not here.
+ *
+ *     STORE/<vm>/holders/<site>.json         {"generation": n, "root": "…"}
+ *     STORE/<vm>/holders/<root>.digests      16 bytes a page, the device state's digest (32), and the BLAKE3 of
+ *                                            both (32); checked against the root when they arrived
+ */
+
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { concatBytes, toHex } from "../../src/bytes.ts";
+import type { Core } from "../../src/core.ts";
+import type { GenerationId } from "../../src/generation/manifest.ts";
+import { writeFileAtomically } from "./atomic-file.ts";
+import { isValidName } from "./vm-name.ts";
+
+const idSchema = z.strictObject({ generation: z.int().positive(), root: z.string().regex(/^[0-9a-f]{64}$/) });
+const hashBytes = 32;
+
+/** What the root of a generation is computed from. */
+export interface DigestsOf {
+  /** 16 bytes a page. */
+  readonly digests: Uint8Array;
+  /** Keyed BLAKE3-256 of the device state. */
+  readonly deviceDigest: Uint8Array;
+}
+
+/** The holders of one VM's generations. */
+export class Holders {
+  private readonly path: string;
+
+  constructor(vmPath: string) {
+    this.path = join(vmPath, "holders");
+  }
+
+  /** The newest generation that each other site is known to hold. Damaged records are left out. */
+  async list(): Promise<Map<string, GenerationId>> {
+    const found = new Map<string, GenerationId>();
+    for (const name of await readdir(this.path).catch(() => [] as string[])) {
+      const site = name.replace(/\.json$/, "");
+      if (site === name || !isValidName(site)) continue;
+      const id = idSchema.safeParse(parse(await readFile(join(this.path, name), "utf8")));
+      if (id.success) found.set(site, id.data);
+    }
+    return found;
+  }
+
+  /** Records that a site holds a generation. Older knowledge about the site is replaced. */
+  async record(site: string, id: GenerationId): Promise<void> {
+    const known = (await this.list()).get(site);
+    if (known && known.generation > id.generation) return;
+    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await writeFileAtomically(join(this.path, `${site}.json`), `${JSON.stringify(id)}\n`);
+    await this.forgetUnused();
+  }
+
+  /** Keeps the digests of a generation whose content is not, or soon no longer, here. */
+  async keepDigests(core: Core, id: GenerationId, { digests, deviceDigest }: DigestsOf): Promise<void> {
+    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    const content = concatBytes([digests, deviceDigest]);
+    await writeFileAtomically(this.digestsPath(id), concatBytes([content, core.blake3(content)]));
+  }
+
+  /** The digests of a generation, or null if they are not here or damaged. */
+  async readDigests(core: Core, id: GenerationId): Promise<DigestsOf | null> {
+    const file = await readFile(this.digestsPath(id)).catch(() => null);
+    if (file === null || file.length <= 2 * hashBytes) return null;
+    const content = new Uint8Array(file.subarray(0, file.length - hashBytes));
+    if (toHex(core.blake3(content)) !== toHex(file.subarray(content.length))) return null;
+    const end = content.length - hashBytes;
+    return { digests: content.subarray(0, end), deviceDigest: content.subarray(end) };
+  }
+
+  private digestsPath(id: GenerationId): string {
+    return join(this.path, `${id.root}.digests`);
+  }
+
+  /** Removes digests of generations that no site is known to hold any more. */
+  private async forgetUnused(): Promise<void> {
+    const roots = new Set([...(await this.list()).values()].map(({ root }) => root));
+    for (const name of await readdir(this.path)) {
+      const root = name.replace(/\.digests$/, "");
+      if (root !== name && !roots.has(root)) await rm(join(this.path, name), { force: true });
+    }
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

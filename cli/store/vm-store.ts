@@ -1,0 +1,141 @@
+/** The part of the store that belongs to one VM: its generations, complete and left over. */
+
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Core } from "../../src/core.ts";
+import {
+  decodeManifest,
+  type GenerationId,
+  type Manifest,
+  maxManifestBytes,
+} from "../../src/generation/manifest.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import { partialPrefix, syncDirectory } from "./atomic-file.ts";
+import type { StoredGeneration } from "./generation-reader.ts";
+
+/** A folder under `generations/` that cannot be used, and why. */
+export interface UnusableGeneration {
+  readonly directory: string;
+  readonly reason: string;
+}
+
+/** Generations of one VM in `STORE/<vm>/generations`. */
+export class VmStore {
+  readonly vm: string;
+  readonly path: string;
+  readonly generationsPath: string;
+  private readonly core: Core;
+
+  constructor(core: Core, storePath: string, vm: string) {
+    this.core = core;
+    this.vm = vm;
+    this.path = join(storePath, vm);
+    this.generationsPath = join(this.path, "generations");
+  }
+
+  /** Makes the folders if they are missing. */
+  async prepare(): Promise<void> {
+    await mkdir(this.generationsPath, { recursive: true, mode: 0o700 });
+  }
+
+  /** Complete generations, oldest first, and the folders that are not usable. Partial folders are neither. */
+  async list(): Promise<{ generations: StoredGeneration[]; unusable: UnusableGeneration[] }> {
+    const manifests = new Map<number, { manifest: Manifest; directory: string }>();
+    const unusable: UnusableGeneration[] = [];
+    for (const name of await namesIn(this.generationsPath)) {
+      if (name.startsWith(partialPrefix)) continue;
+      const directory = join(this.generationsPath, name);
+      try {
+        const manifest = await readManifest(this.core, directory);
+        if (String(manifest.generation) !== name || manifest.vm !== this.vm) {
+          throw new OperationError(
+            "failed",
+            `its manifest is of generation ${manifest.generation} of ${manifest.vm}`,
+          );
+        }
+        manifests.set(manifest.generation, { manifest, directory });
+      } catch (error) {
+        unusable.push({ directory, reason: messageOf(error) });
+      }
+    }
+    const generations: StoredGeneration[] = [];
+    for (const number of [...manifests.keys()].sort((a, b) => a - b)) {
+      const found = manifests.get(number) as { manifest: Manifest; directory: string };
+      const below = chainBelow(found.manifest, generations);
+      if (below) generations.push({ ...found, below });
+      else {
+        const { base } = found.manifest;
+        unusable.push({
+          directory: found.directory,
+          reason: `its base, generation ${base?.generation}, is not here`,
+        });
+      }
+    }
+    return { generations, unusable };
+  }
+
+  /** The generation with this number and root, or null. */
+  async find(id: GenerationId): Promise<StoredGeneration | null> {
+    const { generations } = await this.list();
+    return (
+      generations.find(
+        ({ manifest }) => manifest.generation === id.generation && manifest.root === id.root,
+      ) ?? null
+    );
+  }
+
+  /** Removes one generation durably. The caller makes sure that nothing stands on it. */
+  async remove(generation: number): Promise<void> {
+    await rm(join(this.generationsPath, String(generation)), { recursive: true, force: true });
+    await syncDirectory(this.generationsPath);
+  }
+
+  /** Removes what legs that never completed have left behind. Returns the number of folders. */
+  async sweep(): Promise<number> {
+    let removed = 0;
+    for (const folder of [this.path, this.generationsPath]) {
+      for (const name of await namesIn(folder)) {
+        if (!name.startsWith(partialPrefix)) continue;
+        await rm(join(folder, name), { recursive: true, force: true });
+        removed++;
+      }
+    }
+    return removed;
+  }
+}
+
+/** Reads a generation's manifest from its folder. Throws OperationError or FormatError. */
+export async function readManifest(core: Core, directory: string): Promise<Manifest> {
+  const path = join(directory, "manifest.json");
+  const { size } = await stat(path);
+  if (size > maxManifestBytes)
+    throw new OperationError("failed", `Cannot use ${path}: ${size} bytes are too many`);
+  return decodeManifest(core, await readFile(path));
+}
+
+/** Bytes that the files of a generation take on the disk. */
+export async function diskBytesOf(generation: StoredGeneration): Promise<number> {
+  let total = 0;
+  for (const name of await namesIn(generation.directory)) {
+    total += (await stat(join(generation.directory, name))).blocks * 512;
+  }
+  return total;
+}
+
+function chainBelow(manifest: Manifest, older: readonly StoredGeneration[]): StoredGeneration[] | null {
+  const { base } = manifest;
+  if (base === null) return [];
+  const found = older.find(
+    (candidate) => candidate.manifest.generation === base.generation && candidate.manifest.root === base.root,
+  );
+  return found ? [found, ...found.below] : null;
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}

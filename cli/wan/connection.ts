@@ -1,0 +1,140 @@
+/** One authenticated connection between two agents: messages and frames, in order, and what it cost. */
+
+import type { Socket } from "node:net";
+import type { RawData, WebSocket } from "ws";
+import { messageOf, OperationError } from "../errors.ts";
+import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from "./messages.ts";
+
+/** Something that arrived. */
+export type Incoming = { readonly message: Message } | { readonly frame: Uint8Array };
+
+/** Largest WebSocket message in bytes: a frame with all its limits used. */
+export const maxWebSocketMessage = 4 << 20;
+
+/** Wraps a WebSocket. What arrives goes to the handler, or waits until there is one. */
+export class PeerConnection {
+  /** Site at the other end; set by the handshake. */
+  site = "";
+  private readonly socket: WebSocket;
+  private readonly transport: Socket;
+  private readonly waiting: Incoming[] = [];
+  private handler: ((incoming: Incoming) => void) | null = null;
+  private lost: OperationError | null = null;
+  private readonly lostListeners = new Set<(error: OperationError) => void>();
+
+  constructor(socket: WebSocket, transport: Socket) {
+    this.socket = socket;
+    this.transport = transport;
+    transport.setNoDelay(true);
+    socket.on("message", (data, isBinary) => this.receive(data, isBinary));
+    socket.on("close", () => this.lose("the connection was closed"));
+    socket.on("error", (error) => this.lose(messageOf(error)));
+  }
+
+  /** Bytes on the wire in both directions so far. */
+  get wireBytes(): number {
+    return this.transport.bytesWritten + this.transport.bytesRead;
+  }
+
+  get isOpen(): boolean {
+    return this.lost === null;
+  }
+
+  /** Sends a message. Does nothing when the connection is lost: the loss is reported once, by `onLost`. */
+  send(message: Message): void {
+    if (this.lost === null) this.socket.send(encodeMessage(message));
+  }
+
+  /** Sends a frame. The bytes must not change afterwards. */
+  sendFrame(frame: Uint8Array): void {
+    if (this.lost === null) this.socket.send(frame, { binary: true });
+  }
+
+  /** Hands everything that arrives, in order, to `handler`, beginning with what waits. */
+  receiveWith(handler: ((incoming: Incoming) => void) | null): void {
+    this.handler = handler;
+    while (this.handler !== null && this.waiting.length > 0) this.handler(this.waiting.shift() as Incoming);
+  }
+
+  /** Calls `listener` once when the connection is lost, at once if it is lost already. */
+  onLost(listener: (error: OperationError) => void): () => void {
+    if (this.lost) listener(this.lost);
+    else this.lostListeners.add(listener);
+    return () => this.lostListeners.delete(listener);
+  }
+
+  /** The next message, which must be of the given type; an `abort` becomes its error. */
+  async expect<T extends MessageType>(type: T, timeoutMs: number): Promise<MessageOf<T>> {
+    const incoming = await this.next(timeoutMs, `'${type}'`);
+    const message = "message" in incoming ? incoming.message : null;
+    if (message?.type === type) return message as MessageOf<T>;
+    if (message?.type === "abort") throw abortError(message, this.site);
+    throw protocolError(this.site, `'${message?.type ?? "a frame"}' came instead of '${type}'`);
+  }
+
+  /** The next thing that arrives. Rejects with OperationError on loss, or after the time. */
+  async next(timeoutMs: number, what = "message"): Promise<Incoming> {
+    return await new Promise((resolve, reject) => {
+      const settle = (action: () => void) => {
+        clearTimeout(timer);
+        stopWatching();
+        this.receiveWith(null);
+        action();
+      };
+      const timer = setTimeout(() => {
+        const late = `Cannot go on with ${this.site || "the peer"}: no ${what} within ${timeoutMs} ms`;
+        settle(() => reject(new OperationError("failed", late)));
+      }, timeoutMs);
+      // In a microtask: what arrived before the loss comes first.
+      const stopWatching = this.onLost((error) => queueMicrotask(() => settle(() => reject(error))));
+      this.receiveWith((incoming) => settle(() => resolve(incoming)));
+    });
+  }
+
+  /** Ends the connection in order. */
+  close(): void {
+    this.socket.close();
+    // A peer that does not answer the close must not keep the process alive.
+    setTimeout(() => this.socket.terminate(), 1000).unref();
+  }
+
+  /** Ends the connection at once and reports `reason` as the loss. */
+  fail(reason: string): void {
+    this.lose(reason);
+    this.socket.terminate();
+  }
+
+  private receive(data: RawData, isBinary: boolean): void {
+    if (this.lost) return;
+    let incoming: Incoming;
+    try {
+      const bytes = data as Buffer;
+      incoming = isBinary ? { frame: bytes } : { message: decodeMessage(bytes.toString("utf8")) };
+    } catch (error) {
+      this.fail(messageOf(error));
+      return;
+    }
+    if (this.handler === null) this.waiting.push(incoming);
+    else this.handler(incoming);
+  }
+
+  private lose(reason: string): void {
+    if (this.lost) return;
+    this.lost = new OperationError("failed", `Lost the connection to ${this.site || "the peer"}: ${reason}`);
+    for (const listener of this.lostListeners) listener(this.lost);
+    this.lostListeners.clear();
+  }
+}
+
+/** The error that a peer's `abort` stands for. */
+export function abortError(message: MessageOf<"abort">, site: string): OperationError {
+  return new OperationError(
+    message.reason === "refused" ? "refused" : "failed",
+    `Site ${site || "at the other end"} ended it: ${message.message}`,
+  );
+}
+
+/** The peer does not follow the protocol. */
+export function protocolError(site: string, what: string): OperationError {
+  return new OperationError("failed", `Cannot go on with ${site || "the peer"}: ${what}`);
+}

@@ -1,0 +1,166 @@
+/**
+ * Control messages between agents: JSON text in WebSocket text messages. Frames travel as binary messages.
+ *
+ *     dialling site (source)               listening site (destination)
+ *                      ◄───────── challenge
+ *     hello            ─────────►
+ *                      ◄───────── welcome
+ *     prepare          ─────────►           which VM, which generation
+ *                      ◄───────── offer     generations that are here
+ *     begin            ─────────►           the base that both have, the regions
+ *     frames           ═════════►
+ *                      ◄───────── ack       frame is in the store
+ *     finish           ─────────►           root
+ *                      ◄───────── prepared  root
+ *     commit           ─────────►           epoch
+ *                      ◄───────── running
+ *     holder, frames   ═════════►           what other sites hold
+ *                      ◄───────── noted
+ *     settle           ─────────►           (any time later) was epoch e accepted?
+ *                      ◄───────── settled
+ *     abort            ◄────────►
+ *
+ * Every message is checked against its schema before anything is done with it.
+ */
+
+import { z } from "zod";
+import { FormatError } from "../../src/errors.ts";
+import { geometryLimits } from "../../src/generation/geometry.ts";
+import { isValidName } from "../store/vm-name.ts";
+
+/** Version of this protocol; peers with another one are refused by name. */
+export const protocolVersion = 1;
+
+/** Longest text message in characters. */
+export const maxMessageLength = 1 << 18;
+
+const name = z.string().refine(isValidName, "is not a valid name");
+const hex32 = z.string().regex(/^[0-9a-f]{64}$/);
+const generationId = z.strictObject({ generation: z.int().positive(), root: hex32 });
+const region = z.strictObject({
+  name: z.string().min(1).max(geometryLimits.nameBytes),
+  kind: z.literal("ram"),
+  lengthBytes: z.int().positive(),
+});
+
+/** The parts of a definition that may come from a peer: never arguments, paths or executables. */
+const travellingDefinition = z.strictObject({
+  name,
+  machine: z.string().regex(/^[a-zA-Z0-9._-]{1,64}$/),
+  cpu: z.string().regex(/^[a-zA-Z0-9._+-]{1,64}$/),
+  memoryBytes: z.int().positive(),
+});
+
+const messageSchemas = {
+  challenge: z.strictObject({ type: z.literal("challenge"), protocol: z.int(), nonce: hex32 }),
+  hello: z.strictObject({
+    type: z.literal("hello"),
+    protocol: z.int(),
+    site: name,
+    nonce: hex32,
+    mac: hex32,
+  }),
+  welcome: z.strictObject({ type: z.literal("welcome"), site: name, mac: hex32 }),
+  prepare: z.strictObject({
+    type: z.literal("prepare"),
+    leg: z.uuid(),
+    vm: travellingDefinition,
+    ramBlock: z.string().min(1).max(geometryLimits.nameBytes),
+    generation: z.int().positive(),
+    epoch: z.int().positive(),
+    /** The VM's digest key. */
+    key: hex32,
+  }),
+  offer: z.strictObject({ type: z.literal("offer"), have: z.array(generationId).max(1024) }),
+  begin: z.strictObject({
+    type: z.literal("begin"),
+    base: generationId.nullable(),
+    machine: z.string().min(1).max(255),
+    regions: z.array(region).min(1).max(geometryLimits.regions),
+  }),
+  ack: z.strictObject({ type: z.literal("ack"), sequence: z.int().nonnegative() }),
+  finish: z.strictObject({ type: z.literal("finish"), root: hex32, sequence: z.int().positive() }),
+  prepared: z.strictObject({ type: z.literal("prepared"), root: hex32 }),
+  commit: z.strictObject({ type: z.literal("commit"), epoch: z.int().positive() }),
+  running: z.strictObject({ type: z.literal("running"), epoch: z.int().positive() }),
+  holder: z.strictObject({
+    type: z.literal("holder"),
+    site: name,
+    id: generationId,
+    /** Digest of that generation's device state, to check the root with; null if no digests follow. */
+    deviceDigest: hex32.nullable(),
+    frames: z
+      .int()
+      .nonnegative()
+      .max(1 << 16),
+  }),
+  noted: z.strictObject({ type: z.literal("noted") }),
+  settle: z.strictObject({ type: z.literal("settle"), vm: name, epoch: z.int().positive() }),
+  settled: z.strictObject({
+    type: z.literal("settled"),
+    vm: name,
+    epoch: z.int().positive(),
+    outcome: z.enum(["owned", "refused"]),
+  }),
+  abort: z.strictObject({
+    type: z.literal("abort"),
+    reason: z.enum(["failed", "refused", "cancelled"]),
+    message: z.string().max(4096),
+  }),
+} as const;
+
+const anyMessage = z.discriminatedUnion("type", [
+  messageSchemas.challenge,
+  messageSchemas.hello,
+  messageSchemas.welcome,
+  messageSchemas.prepare,
+  messageSchemas.offer,
+  messageSchemas.begin,
+  messageSchemas.ack,
+  messageSchemas.finish,
+  messageSchemas.prepared,
+  messageSchemas.commit,
+  messageSchemas.running,
+  messageSchemas.holder,
+  messageSchemas.noted,
+  messageSchemas.settle,
+  messageSchemas.settled,
+  messageSchemas.abort,
+]);
+
+/** Any message of the protocol. */
+export type Message = z.infer<typeof anyMessage>;
+export type MessageType = Message["type"];
+/** The message of one type. */
+export type MessageOf<T extends MessageType> = Extract<Message, { type: T }>;
+/** What a peer says of a VM. */
+export type TravellingDefinition = z.infer<typeof travellingDefinition>;
+
+/** Reads and checks a text message. Throws FormatError that names the field. */
+export function decodeMessage(text: string): Message {
+  if (text.length > maxMessageLength) {
+    throw new FormatError(
+      "bad-length",
+      `Cannot read message: ${text.length} characters exceed ${maxMessageLength}`,
+    );
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new FormatError("bad-value", "Cannot read message: it is not JSON");
+  }
+  const parsed = anyMessage.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new FormatError(
+      "bad-value",
+      `Cannot read message: ${issue.path.join(".") || "type"}: ${issue.message}`,
+    );
+  }
+  return parsed.data;
+}
+
+export function encodeMessage(message: Message): string {
+  return JSON.stringify(message);
+}

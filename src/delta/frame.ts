@@ -1,0 +1,208 @@
+/** The container of every frame: header, checksum, and columns stored or compressed. */
+
+import type { Core } from "../core.ts";
+import { FormatError } from "../errors.ts";
+import {
+  FrameCodec,
+  FrameKind,
+  frameHeaderBytes,
+  frameLimits,
+  frameMagic,
+  maxPagesPayloadBytes,
+  pageBytes,
+} from "./vocabulary.ts";
+
+/** Fields of a frame's header. */
+export interface FrameHeader {
+  readonly kind: FrameKind;
+  readonly codec: FrameCodec;
+  /** Index of the region that records belong to; 0 for other kinds. */
+  readonly region: number;
+  /** Position in the delta, from 1. */
+  readonly sequence: number;
+  readonly payloadBytes: number;
+  /** Bytes of the columns as stored. */
+  readonly columnsBytes: number;
+  /** Bytes of the columns after decompression. */
+  readonly plainBytes: number;
+  readonly records: number;
+}
+
+/** Reads and checks a header. Throws FormatError; never looks beyond the header. */
+export function decodeFrameHeader(bytes: Uint8Array, at = 0): FrameHeader {
+  if (bytes.length - at < frameHeaderBytes) {
+    throw new FormatError(
+      "truncated",
+      `Cannot read frame header: ${frameHeaderBytes} bytes needed, ${bytes.length - at} left`,
+      at,
+    );
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, frameHeaderBytes);
+  const magic = view.getUint32(0, true);
+  if (magic !== frameMagic) {
+    const version = (magic & 0xffffff) === (frameMagic & 0xffffff);
+    throw new FormatError(
+      version ? "bad-version" : "bad-magic",
+      version
+        ? `Cannot read frame: format version ${String.fromCharCode(magic >>> 24)} is not supported, only 1 is`
+        : `Cannot read frame: it starts with 0x${magic.toString(16).padStart(8, "0")}, not "BFF1"`,
+      at,
+    );
+  }
+  const header = {
+    kind: view.getUint8(4) as FrameKind,
+    codec: view.getUint8(5) as FrameCodec,
+    region: view.getUint16(6, true),
+    sequence: view.getUint32(8, true),
+    payloadBytes: view.getUint32(12, true),
+    columnsBytes: view.getUint32(16, true),
+    plainBytes: view.getUint32(20, true),
+    records: view.getUint32(24, true),
+  };
+  checkHeader(header, view.getUint32(28, true), at);
+  return header;
+}
+
+function checkHeader(header: FrameHeader, reserved: number, at: number): void {
+  const fail = (what: string): never => {
+    throw new FormatError("bad-value", `Cannot read frame ${header.sequence}: ${what}`, at);
+  };
+  const isPages = header.kind === FrameKind.pages;
+  if (header.kind < FrameKind.header || header.kind > FrameKind.digests) fail(`unknown kind ${header.kind}`);
+  if (header.codec !== FrameCodec.stored && header.codec !== FrameCodec.lz4)
+    fail(`unknown codec ${header.codec}`);
+  if (reserved !== 0) fail("a reserved field is not zero");
+  if (header.sequence === 0) fail("sequence 0 is invalid");
+  if (!isPages && (header.region !== 0 || header.records !== 0)) fail("only pages frames have records");
+  if (header.records > frameLimits.records)
+    fail(`${header.records} records exceed the limit of ${frameLimits.records}`);
+  const plainLimit = isPages ? frameLimits.columnsBytes : frameLimits.otherColumnsBytes;
+  if (header.plainBytes > plainLimit) fail(`columns of ${header.plainBytes} bytes exceed ${plainLimit}`);
+  if (header.columnsBytes > header.plainBytes) fail("columns are longer than their plain form");
+  if (header.codec === FrameCodec.stored && header.columnsBytes !== header.plainBytes) {
+    fail("stored columns have two lengths");
+  }
+  const payloadLimit = isPages ? maxPagesPayloadBytes : header.columnsBytes;
+  if (header.payloadBytes > payloadLimit || header.payloadBytes < header.columnsBytes) {
+    fail(`a payload of ${header.payloadBytes} bytes does not fit`);
+  }
+  if (header.payloadBytes - header.columnsBytes > frameLimits.wholePages * pageBytes) {
+    fail(`whole pages of ${header.payloadBytes - header.columnsBytes} bytes exceed the limit`);
+  }
+}
+
+/** Checks length and checksum of a complete frame and returns its header. Throws FormatError. */
+export function checkFrame(core: Core, frame: Uint8Array): FrameHeader {
+  const header = decodeFrameHeader(frame);
+  if (frame.length !== frameHeaderBytes + header.payloadBytes) {
+    throw new FormatError(
+      frame.length < frameHeaderBytes + header.payloadBytes ? "truncated" : "bad-length",
+      `Cannot read frame ${header.sequence}: ${frameHeaderBytes + header.payloadBytes} bytes expected, got ${frame.length}`,
+    );
+  }
+  const expected = frameChecksum(core, frame);
+  for (let i = 0; i < 16; i++) {
+    if (frame[32 + i] !== expected[i]) {
+      throw new FormatError(
+        "bad-checksum",
+        `Cannot accept frame ${header.sequence}: its checksum does not match`,
+      );
+    }
+  }
+  return header;
+}
+
+/** The header's fields but the ones that `sealFrame` fills in. */
+export type FrameStart = Pick<FrameHeader, "kind" | "region" | "sequence" | "records">;
+
+/**
+ * Makes a frame of plain columns and, for pages, the whole pages after them.
+ * Columns are compressed when that makes them smaller. Returns a new array.
+ */
+export function sealFrame(
+  core: Core,
+  start: FrameStart,
+  columns: Uint8Array,
+  whole?: Uint8Array,
+): Uint8Array<ArrayBuffer> {
+  const compressed = columns.length > 64 ? compress(core, columns) : null;
+  const codec = compressed ? FrameCodec.lz4 : FrameCodec.stored;
+  const stored = compressed ?? columns;
+  const wholeBytes = whole?.length ?? 0;
+  const payloadBytes = stored.length + wholeBytes;
+  const frame = new Uint8Array(frameHeaderBytes + payloadBytes);
+  const view = new DataView(frame.buffer);
+  view.setUint32(0, frameMagic, true);
+  view.setUint8(4, start.kind);
+  view.setUint8(5, codec);
+  view.setUint16(6, start.region, true);
+  view.setUint32(8, start.sequence, true);
+  view.setUint32(12, payloadBytes, true);
+  view.setUint32(16, stored.length, true);
+  view.setUint32(20, columns.length, true);
+  view.setUint32(24, start.records, true);
+  frame.set(stored, frameHeaderBytes);
+  if (whole) frame.set(whole, frameHeaderBytes + stored.length);
+  frame.set(frameChecksum(core, frame), 32);
+  return frame;
+}
+
+/** The columns of a checked frame in plain form. Throws FormatError if they do not decompress to their length. */
+export function plainColumns(core: Core, frame: Uint8Array, header: FrameHeader): Uint8Array {
+  const stored = frame.subarray(frameHeaderBytes, frameHeaderBytes + header.columnsBytes);
+  return header.codec === FrameCodec.stored ? stored : decompress(core, stored, header);
+}
+
+/** Position and header of each frame in a run of frames. Throws FormatError where one does not follow. */
+export function* framesOf(
+  bytes: Uint8Array,
+): Generator<{ at: number; header: FrameHeader; frame: Uint8Array }> {
+  let at = 0;
+  while (at < bytes.length) {
+    const header = decodeFrameHeader(bytes, at);
+    const end = at + frameHeaderBytes + header.payloadBytes;
+    if (end > bytes.length) {
+      throw new FormatError("truncated", `Cannot read frame ${header.sequence}: it ends beyond the data`, at);
+    }
+    yield { at, header, frame: bytes.subarray(at, end) };
+    at = end;
+  }
+}
+
+function frameChecksum(core: Core, frame: Uint8Array): Uint8Array {
+  const hasher = core.createHasher();
+  try {
+    hasher.update(frame.subarray(0, 32)).update(new Uint8Array(16)).update(frame.subarray(frameHeaderBytes));
+    return hasher.digest(16);
+  } finally {
+    hasher.release();
+  }
+}
+
+/** The LZ4 block of `plain`, or null if it would not be shorter. */
+function compress(core: Core, plain: Uint8Array): Uint8Array | null {
+  const block = core.allocate(plain.length * 2);
+  try {
+    core.bytes().set(plain, block);
+    const target = block + plain.length;
+    const size = core.raw.lz4Compress(block, plain.length, target, plain.length - 1);
+    return size > 0 ? core.bytes().slice(target, target + size) : null;
+  } finally {
+    core.release(block);
+  }
+}
+
+function decompress(core: Core, stored: Uint8Array, header: FrameHeader): Uint8Array {
+  const block = core.allocate(stored.length + header.plainBytes);
+  try {
+    core.bytes().set(stored, block);
+    const target = block + stored.length;
+    const got = core.raw.lz4Decompress(block, stored.length, target, header.plainBytes);
+    if (got !== header.plainBytes) {
+      throw new FormatError("bad-value", `Cannot decompress the columns of frame ${header.sequence}`);
+    }
+    return core.bytes().slice(target, target + header.plainBytes);
+  } finally {
+    core.release(block);
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * Builds pages frames: collects the records of one region and seals them into a frame.
+ *
+ * Columns of a pages frame, in this order (little-endian):
+ *
+ *     u32 moved, u32 whole (lz4 + raw), u32 mask bytes, u32 literal words
+ *     u8  kind          × records
+ *     u32 page          × records   difference to the page before, minus 1; the first counts from -1
+ *     u32 reference     × moved     page of the base, counted over all regions in their order
+ *     u16 size          × whole     4096 for raw, less for lz4
+ *     masks                         grammar in `assembly/delta.ts`
+ *     u64 literal       × literal words
+ *
+ * After the columns stand the whole pages, one LZ4 block (or 4096 raw bytes) each. A block may refer
+ * back to the pages before it in the same frame.
+ */
+
+import type { Core } from "../core.ts";
+import { sealFrame } from "./frame.ts";
+import { FrameKind, frameLimits, pageBytes, RecordKind } from "./vocabulary.ts";
+
+const maxMaskBytesPerPage = 72;
+/** Above this many bytes of masks and literals a whole compressed page is tried as well. */
+const tryWholeAbove = 512;
+/** Columns that one record can need beside masks and literals. */
+const fixedColumnBytes = 16 + frameLimits.records * 11;
+const streamBytes = frameLimits.columnsBytes - fixedColumnBytes;
+
+/** Collects records until a frame is full. One encoder serves one region after the other. */
+export class PageEncoder {
+  private readonly core: Core;
+  private readonly masks: number;
+  private readonly literals: number;
+  /** Contents of this frame's whole pages: the LZ4 window. */
+  private readonly window: number;
+  private readonly whole: number;
+  private readonly zeroPage: number;
+  private readonly kinds = new Uint8Array(frameLimits.records);
+  private readonly pages = new Uint32Array(frameLimits.records);
+  private readonly references = new Uint32Array(frameLimits.records);
+  private readonly sizes = new Uint16Array(frameLimits.wholePages);
+  private records = 0;
+  private movedCount = 0;
+  private wholeCount = 0;
+  private wholeBytes = 0;
+  private maskBytes = 0;
+  private literalBytes = 0;
+  /** True when the LZ4 table knows nothing, or knows a page that was not taken into the window. */
+  private tableStale = true;
+
+  constructor(core: Core) {
+    this.core = core;
+    this.masks = core.allocate(streamBytes + maxMaskBytesPerPage);
+    this.literals = core.allocate(streamBytes + pageBytes);
+    this.window = core.allocate(frameLimits.wholePages * pageBytes);
+    this.whole = core.allocate((frameLimits.wholePages + 1) * pageBytes);
+    this.zeroPage = core.allocate(pageBytes);
+    core.bytes().fill(0, this.zeroPage, this.zeroPage + pageBytes);
+  }
+
+  /** Pointer to a page of zeroes: the base of a page whose base is zero. */
+  get zeroPointer(): number {
+    return this.zeroPage;
+  }
+
+  /** Number of records waiting to be sealed. */
+  get pending(): number {
+    return this.records;
+  }
+
+  /** Approximate bytes of the frame if it were sealed now. */
+  get pendingBytes(): number {
+    return this.wholeBytes + this.maskBytes + this.literalBytes + this.records * 5;
+  }
+
+  /** True if another record of any kind may not fit: seal first. */
+  get full(): boolean {
+    return (
+      this.records === frameLimits.records ||
+      this.wholeCount === frameLimits.wholePages ||
+      this.maskBytes + this.literalBytes + maxMaskBytesPerPage + pageBytes > streamBytes
+    );
+  }
+
+  /** Adds a record that the page has the base's content again. */
+  same(page: number): void {
+    this.add(RecordKind.same, page);
+  }
+
+  /** Adds a record that the page is zero. */
+  zero(page: number): void {
+    this.add(RecordKind.zero, page);
+  }
+
+  /** Adds a record that the page's content stands at page `reference` of the base. */
+  moved(page: number, reference: number): void {
+    this.references[this.movedCount++] = reference;
+    this.add(RecordKind.moved, page);
+  }
+
+  /**
+   * Adds a page by content: the smallest of delta, lz4 and raw. `page` is region-relative, `content` and
+   * `base` are pointers to 4096 bytes in the core's memory; without a base (0) only whole pages are used.
+   */
+  content(page: number, content: number, base: number): RecordKind {
+    const { raw } = this.core;
+    let deltaBytes = Number.POSITIVE_INFINITY;
+    let maskBytes = 0;
+    if (base !== 0) {
+      const packed = raw.deltaEncode(
+        content,
+        base,
+        this.masks + this.maskBytes,
+        this.literals + this.literalBytes,
+      );
+      maskBytes = packed & 0xff;
+      deltaBytes = maskBytes + (packed >>> 8) * 8;
+    }
+    if (deltaBytes <= tryWholeAbove) return this.acceptDelta(page, maskBytes, deltaBytes);
+    const start = this.wholeCount * pageBytes;
+    const target = this.whole + this.wholeBytes;
+    this.copyPage(this.window + start, content);
+    const size = raw.lz4CompressLinked(this.window, start, pageBytes, target, pageBytes - 1, this.tableStale);
+    this.tableStale = false;
+    const wholeBytes = size > 0 ? size : pageBytes;
+    if (deltaBytes <= wholeBytes) {
+      this.tableStale = true;
+      return this.acceptDelta(page, maskBytes, deltaBytes);
+    }
+    if (size <= 0) this.copyPage(target, content);
+    this.sizes[this.wholeCount++] = wholeBytes;
+    this.wholeBytes += wholeBytes;
+    const kind = size > 0 ? RecordKind.lz4 : RecordKind.raw;
+    this.add(kind, page);
+    return kind;
+  }
+
+  /** Seals what was collected into a frame and starts anew; null if there is nothing. */
+  seal(region: number, sequence: number): Uint8Array<ArrayBuffer> | null {
+    if (this.records === 0) return null;
+    const memory = this.core.bytes();
+    const columns = this.columns(memory);
+    const whole = memory.subarray(this.whole, this.whole + this.wholeBytes);
+    const frame = sealFrame(
+      this.core,
+      { kind: FrameKind.pages, region, sequence, records: this.records },
+      columns,
+      whole.slice(),
+    );
+    this.records = 0;
+    this.movedCount = 0;
+    this.wholeCount = 0;
+    this.wholeBytes = 0;
+    this.maskBytes = 0;
+    this.literalBytes = 0;
+    this.tableStale = true;
+    return frame;
+  }
+
+  private copyPage(to: number, from: number): void {
+    this.core.bytes().copyWithin(to, from, from + pageBytes);
+  }
+
+  private acceptDelta(page: number, maskBytes: number, deltaBytes: number): RecordKind {
+    this.maskBytes += maskBytes;
+    this.literalBytes += deltaBytes - maskBytes;
+    this.add(RecordKind.delta, page);
+    return RecordKind.delta;
+  }
+
+  private add(kind: RecordKind, page: number): void {
+    if (this.records === frameLimits.records) throw new RangeError("Cannot add a record: the frame is full");
+    this.kinds[this.records] = kind;
+    this.pages[this.records] = page;
+    this.records++;
+  }
+
+  private columns(memory: Uint8Array): Uint8Array {
+    const total =
+      16 + this.records * 5 + this.movedCount * 4 + this.wholeCount * 2 + this.maskBytes + this.literalBytes;
+    const columns = new Uint8Array(total);
+    const view = new DataView(columns.buffer);
+    view.setUint32(0, this.movedCount, true);
+    view.setUint32(4, this.wholeCount, true);
+    view.setUint32(8, this.maskBytes, true);
+    view.setUint32(12, this.literalBytes / 8, true);
+    columns.set(this.kinds.subarray(0, this.records), 16);
+    let at = 16 + this.records;
+    let previous = -1;
+    for (let i = 0; i < this.records; i++, at += 4) {
+      view.setUint32(at, (this.pages[i] - previous - 1) >>> 0, true);
+      previous = this.pages[i];
+    }
+    for (let i = 0; i < this.movedCount; i++, at += 4) view.setUint32(at, this.references[i], true);
+    for (let i = 0; i < this.wholeCount; i++, at += 2) view.setUint16(at, this.sizes[i], true);
+    columns.set(memory.subarray(this.masks, this.masks + this.maskBytes), at);
+    columns.set(memory.subarray(this.literals, this.literals + this.literalBytes), at + this.maskBytes);
+    return columns;
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * The manifest of a generation: what it is, what it stands on, and which files hold it.
+ *
+ * The file is one line of canonical JSON, `{"manifest":{…},"digest":"…"}`, where the digest is the unkeyed
+ * BLAKE3-256 of the text of `manifest` as it stands in the file. Decoding demands the canonical form, so
+ * that no bit of the file can change unseen.
+ */
+
+import { fromHex, toHex } from "../bytes.ts";
+import type { Core } from "../core.ts";
+import type { RecordCounts } from "../delta/vocabulary.ts";
+import { recordKindNames } from "../delta/vocabulary.ts";
+import { FormatError } from "../errors.ts";
+import { placeRegions, type Region } from "./geometry.ts";
+
+/** Version of the store's formats. */
+export const manifestFormat = 1;
+
+/** Longest manifest that is read. */
+export const maxManifestBytes = 1 << 20;
+
+/** Names a generation and its content: the same number with another root is another generation. */
+export interface GenerationId {
+  readonly generation: number;
+  /** Root digest, 64 hexadecimal digits. */
+  readonly root: string;
+}
+
+/** A file of a generation. */
+export interface ManifestFile {
+  readonly bytes: number;
+  /** Unkeyed BLAKE3-256; absent where page digests already cover the content. */
+  readonly digest?: string;
+}
+
+/** Files that a generation can have. */
+export const generationFileNames = ["ram.img", "digests", "device", "delta"] as const;
+export type GenerationFileName = (typeof generationFileNames)[number];
+
+/** What a manifest says. */
+export interface Manifest extends GenerationId {
+  readonly format: typeof manifestFormat;
+  readonly vm: string;
+  /** Ownership epoch that the handover of this generation began. */
+  readonly epoch: number;
+  /** Site that the VM left. */
+  readonly from: string;
+  /** Site that the VM went to. */
+  readonly to: string;
+  /** Time of the switchover, ISO 8601, UTC, by the clock of the site that wrote it. */
+  readonly createdAt: string;
+  /** Machine type as the stream names it. */
+  readonly machine: string;
+  /** The generation that `delta` and the overlay `ram.img` stand on here; null: `ram.img` is complete. */
+  readonly base: GenerationId | null;
+  readonly regions: readonly Region[];
+  readonly deviceBytes: number;
+  /** Keyed BLAKE3-256 of the device state. */
+  readonly deviceDigest: string;
+  readonly records: RecordCounts;
+  readonly files: Readonly<Partial<Record<GenerationFileName, ManifestFile>>>;
+}
+
+/** The file's content for a manifest. */
+export function encodeManifest(core: Core, manifest: Manifest): Uint8Array {
+  const text = JSON.stringify(canonical(manifest));
+  const digest = toHex(core.blake3(new TextEncoder().encode(text)));
+  return new TextEncoder().encode(`{"manifest":${text},"digest":"${digest}"}\n`);
+}
+
+/** Reads and checks a manifest file. Throws FormatError. */
+export function decodeManifest(core: Core, bytes: Uint8Array): Manifest {
+  if (bytes.length > maxManifestBytes) {
+    throw new FormatError(
+      "bad-length",
+      `Cannot read manifest: ${bytes.length} bytes exceed ${maxManifestBytes}`,
+    );
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new FormatError("bad-value", "Cannot read manifest: it is not JSON");
+  }
+  const outer = asObject(parsed, "the file");
+  const inner = asObject(outer["manifest"], "manifest");
+  if (inner["format"] !== manifestFormat) {
+    throw new FormatError(
+      "bad-version",
+      `Cannot read manifest: format ${JSON.stringify(inner["format"])} is not supported, only ${manifestFormat} is`,
+    );
+  }
+  const manifest = canonical(inner as unknown as Manifest);
+  check(manifest);
+  const again = encodeManifest(core, manifest);
+  if (again.length !== bytes.length || again.some((byte, i) => byte !== bytes[i])) {
+    throw new FormatError("bad-checksum", "Cannot accept manifest: its digest or its form does not match");
+  }
+  return manifest;
+}
+
+/** The same manifest with its fields in the order of the format. */
+function canonical(manifest: Manifest): Manifest {
+  const id = (value: GenerationId | null): GenerationId | null =>
+    value === null ? null : { generation: asObject(value, "base")["generation"] as number, root: value.root };
+  const files: Partial<Record<GenerationFileName, ManifestFile>> = {};
+  const given = asObject(manifest.files, "files") as Record<string, ManifestFile | undefined>;
+  for (const name of generationFileNames) {
+    const file = given[name];
+    if (file)
+      files[name] =
+        file.digest === undefined ? { bytes: file.bytes } : { bytes: file.bytes, digest: file.digest };
+  }
+  const records = asObject(manifest.records, "records") as unknown as RecordCounts;
+  return {
+    format: manifest.format,
+    vm: manifest.vm,
+    generation: manifest.generation,
+    root: manifest.root,
+    epoch: manifest.epoch,
+    from: manifest.from,
+    to: manifest.to,
+    createdAt: manifest.createdAt,
+    machine: manifest.machine,
+    base: id(manifest.base),
+    regions: asArray(manifest.regions, "regions").map((value) => {
+      const { name, kind, lengthBytes } = asObject(value, "region") as unknown as Region;
+      return { name, kind, lengthBytes };
+    }),
+    deviceBytes: manifest.deviceBytes,
+    deviceDigest: manifest.deviceDigest,
+    records: Object.fromEntries(recordKindNames.map((name) => [name, records[name]])) as RecordCounts,
+    files,
+  };
+}
+
+function check(manifest: Manifest): void {
+  for (const field of ["vm", "from", "to", "createdAt", "machine"] as const) {
+    if (typeof manifest[field] !== "string" || manifest[field].length > 255) bad(field);
+  }
+  if (!isCount(manifest.generation) || manifest.generation < 1) bad("generation");
+  if (!isCount(manifest.epoch) || manifest.epoch < 1) bad("epoch");
+  if (!isDigest(manifest.root)) bad("root");
+  if (!isDigest(manifest.deviceDigest)) bad("deviceDigest");
+  if (!isCount(manifest.deviceBytes)) bad("deviceBytes");
+  if (manifest.base !== null) {
+    if (!isCount(manifest.base.generation) || manifest.base.generation >= manifest.generation) bad("base");
+    if (!isDigest(manifest.base.root)) bad("base");
+  }
+  for (const name of recordKindNames) if (!isCount(manifest.records[name])) bad(`records.${name}`);
+  for (const region of manifest.regions) {
+    if (typeof region.name !== "string" || region.kind !== "ram") bad("regions");
+  }
+  placeRegions(manifest.regions);
+  for (const [name, file] of Object.entries(manifest.files)) {
+    if (!isCount(file.bytes) || (file.digest !== undefined && !isDigest(file.digest))) bad(`files.${name}`);
+  }
+  const required = manifest.base === null ? ["ram.img", "digests", "device"] : generationFileNames;
+  for (const name of required) if (!(name in manifest.files)) bad(`files.${name}`);
+}
+
+function bad(field: string): never {
+  throw new FormatError("bad-value", `Cannot read manifest: ${field} is missing or not valid`);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isDigest(value: unknown): value is string {
+  return typeof value === "string" && value.length === 64 && toHex(fromHex(value)) === value;
+}
+
+function asObject(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) bad(what);
+  return value as Record<string, unknown>;
+}
+
+function asArray(value: unknown, what: string): unknown[] {
+  if (!Array.isArray(value)) bad(what);
+  return value;
+}

@@ -1,0 +1,52 @@
+import t from "tap";
+import { loadCore } from "../../src/core.ts";
+import { noise, place } from "./placing.ts";
+import { readOwnMemoryTwice } from "./real-memory.ts";
+
+const PAGE = 4096;
+const core = await loadCore();
+
+t.test("isZero sees one set bit anywhere, at any length and alignment", async (t) => {
+  for (const length of [0, 1, 7, 8, 9, 63, 64, 65, 200]) {
+    for (const skew of [0, 1, 8]) {
+      const area = place(core, length, skew);
+      t.equal(core.raw.isZero(area.pointer, length), 1, `${length} zero bytes`);
+      for (let i = 0; i < length; i++) {
+        core.bytes()[area.pointer + i] = 1 << (i & 7);
+        if (core.raw.isZero(area.pointer, length) !== 0) t.fail(`byte ${i} of ${length} was not seen`);
+        core.bytes()[area.pointer + i] = 0;
+      }
+      area.release();
+    }
+  }
+});
+
+t.test("pagesEqual sees one different bit at each byte of a page", async (t) => {
+  const content = noise(PAGE, 1);
+  const a = place(core, content);
+  const b = place(core, content, 8);
+  t.equal(core.raw.pagesEqual(a.pointer, b.pointer), 1);
+  for (let i = 0; i < PAGE; i++) {
+    core.bytes()[b.pointer + i]! ^= 1 << (i & 7);
+    if (core.raw.pagesEqual(a.pointer, b.pointer) !== 0) t.fail(`byte ${i} was not seen`);
+    core.bytes()[b.pointer + i]! ^= 1 << (i & 7);
+  }
+});
+
+t.test("real pages compare as their bytes do", async (t) => {
+  const { before, after } = readOwnMemoryTwice(512);
+  const a = place(core, before);
+  const b = place(core, after);
+  const seen = { equal: 0, different: 0, zero: 0 };
+  for (let at = 0; at < before.length; at += PAGE) {
+    const old = before.subarray(at, at + PAGE);
+    const equal = old.every((byte, i) => byte === after[at + i]);
+    const zero = old.every((byte) => byte === 0);
+    if (core.raw.pagesEqual(a.pointer + at, b.pointer + at) !== Number(equal)) t.fail(`page at ${at}`);
+    if (core.raw.isZero(a.pointer + at, PAGE) !== Number(zero)) t.fail(`zero page at ${at}`);
+    seen[equal ? "equal" : "different"]++;
+    if (zero) seen.zero++;
+  }
+  t.comment(seen);
+  t.ok(seen.equal > 0 && seen.different > 0, "the sample has pages of both kinds");
+});
