@@ -12,8 +12,9 @@
  * candidate must pass anyway.
  */
 
-const HASH_BITS: u64 = 12;
-const TABLE_BYTES: i32 = 4 << 12;
+/** 32 KiB a table: 12 bits cost 2 % of the ratio, 14 bits fall out of the first-level cache. */
+const HASH_BITS: u64 = 13;
+const TABLE_BYTES: i32 = 4 << 13;
 const DISTANCE_MAX: u32 = 65535;
 const MATCH_MIN: usize = 4;
 const LAST_LITERALS: usize = 5;
@@ -75,9 +76,9 @@ export function lz4CompressLinked(
   return compressBlock(window, start, bytes, dst, dstCapacity, linkedTable, linkedBase);
 }
 
-/** Hash of the 5 bytes at `p`; reads 8. */
-function hash(p: usize): usize {
-  return (<usize>(((load<u64>(p) << 24) * HASH_PRIME) >> (64 - HASH_BITS))) << 2;
+/** Offset in the table for the low 5 bytes of `word`. */
+function hash(word: u64): usize {
+  return (<usize>(((word << 24) * HASH_PRIME) >> (64 - HASH_BITS))) << 2;
 }
 
 /** Number of equal bytes at `p` and `match`, up to `limit` for `p`. */
@@ -153,17 +154,18 @@ function compressBlock(
       let probes: u32 = 1 << SKIP_SHIFT;
       let found = false;
       while (p <= startLimit) {
-        const slot = table + hash(p);
+        const word = load<u64>(p);
+        const slot = table + hash(word);
         const position = <u32>(p - origin);
         const distance = position - load<u32>(slot);
         store<u32>(slot, position);
         // Unsigned and zero-safe: an entry at or above this position wraps to a large or zero distance.
-        if (distance - 1 < DISTANCE_MAX) {
-          match = p - distance;
-          if (load<u32>(match) == load<u32>(p)) {
-            found = true;
-            break;
-          }
+        const near = distance - 1 < DISTANCE_MAX;
+        // One branch that is rarely taken, instead of two that nobody can predict.
+        match = select<usize>(p - distance, p, near);
+        if ((<u32>near & <u32>(load<u32>(match) == <u32>word)) != 0) {
+          found = true;
+          break;
         }
         p += probes++ >> SKIP_SHIFT;
       }
@@ -176,21 +178,29 @@ function compressBlock(
 
       const literals = p - anchor;
       const matchRest = matchLength(p + MATCH_MIN, match + MATCH_MIN, matchLimit);
-      const needed = literals + lengthBytes(literals) + 3 + lengthBytes(matchRest);
-      if (needed > dstEnd - out) return 0;
+      // Most sequences: few literals, far from both ends. 18 bytes and the match length's fit into the room.
+      if (literals < 15 && matchRest < 15 && dstEnd - out >= 32 && srcEnd - anchor >= 16) {
+        store<u8>(out, <u8>((literals << 4) | matchRest));
+        v128.store(out, v128.load(anchor), 1);
+        out += literals + 3;
+        store<u16>(out - 2, <u16>(p - match));
+      } else {
+        const needed = literals + lengthBytes(literals) + 3 + lengthBytes(matchRest);
+        if (needed > dstEnd - out) return 0;
 
-      const token = out++;
-      if (literals >= 15) out = putLength(out, literals - 15);
-      out = putLiterals(out, anchor, literals, dstEnd, srcEnd);
-      store<u16>(out, <u16>(p - match));
-      out += 2;
-      if (matchRest >= 15) out = putLength(out, matchRest - 15);
-      store<u8>(token, <u8>((min(literals, 15) << 4) | min(matchRest, 15)));
+        const token = out++;
+        if (literals >= 15) out = putLength(out, literals - 15);
+        out = putLiterals(out, anchor, literals, dstEnd, srcEnd);
+        store<u16>(out, <u16>(p - match));
+        out += 2;
+        if (matchRest >= 15) out = putLength(out, matchRest - 15);
+        store<u8>(token, <u8>((min(literals, 15) << 4) | min(matchRest, 15)));
+      }
 
       p += MATCH_MIN + matchRest;
       anchor = p;
       if (p > startLimit) break;
-      store<u32>(table + hash(p - 2), <u32>(p - 2 - origin));
+      store<u32>(table + hash(load<u64>(p - 2)), <u32>(p - 2 - origin));
     }
   }
 

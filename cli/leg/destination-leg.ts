@@ -174,6 +174,7 @@ export class DestinationLeg {
       to: site,
       createdAt: new Date().toISOString(),
       machine: prepare.vm.machine,
+      accelerator: prepare.vm.accelerator,
     };
     const manifest = await (this.destination as DestinationStore).finish(
       message.sequence,

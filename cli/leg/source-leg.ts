@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
 import type { RecordCounts } from "../../src/delta/vocabulary.ts";
+import type { Accelerator } from "../../src/generation/manifest.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import type { MigrationInfo } from "../qemu/migration-info.ts";
@@ -32,6 +33,8 @@ export const legCoreBytes = 32 << 20;
 const offerTimeoutMs = 30_000;
 const preparedTimeoutMs = 60_000;
 const runningTimeoutMs = 15_000;
+/** Silence of QEMU, after it has stopped the VM, that means that its stream will not end. */
+const streamQuietMs = 10_000;
 const pollMs = 50;
 /** What QEMU is told when it may stop at once; its own guess does not matter then. */
 const openDowntimeLimitMs = 60_000;
@@ -42,6 +45,7 @@ export interface SourceLegContext {
   readonly peer: string;
   readonly definition: VmDefinition;
   readonly ramBlock: string;
+  readonly accelerator: Accelerator;
   readonly qmp: QmpClient;
   readonly store: VmStore;
   readonly ownership: OwnershipRegister;
@@ -144,7 +148,7 @@ export class SourceLeg {
   }
 
   private async negotiate(core: Core, connection: PeerConnection, record: OwnershipRecord) {
-    const { definition, ramBlock, key, store, peer } = this.context;
+    const { definition, ramBlock, key, store, peer, accelerator } = this.context;
     const { name, machine, cpu, memoryBytes } = definition;
     const { generations } = await store.list();
     const newest = generations.at(-1)?.manifest.generation ?? 0;
@@ -152,7 +156,7 @@ export class SourceLeg {
     connection.send({
       type: "prepare",
       leg: this.legId,
-      vm: { name, machine, cpu, memoryBytes },
+      vm: { name, machine, cpu, memoryBytes, accelerator },
       ramBlock,
       generation,
       epoch: record.epoch + 1,
@@ -254,9 +258,22 @@ export class SourceLeg {
     const roundsTree = pump.digests;
     roundsTree.root(new Uint8Array(32));
     await this.race(outgoing.continueSwitchover());
-    const end = await this.race(pump.ended);
+    const end = await this.race(this.endOfStream(pump));
     progress.finishing();
     return end;
+  }
+
+  /** The end of the stream is recognised by its content: where that never comes, silence must end the wait. */
+  private async endOfStream(pump: SourcePump): Promise<StreamEnd> {
+    for (let received = -1; received !== pump.receivedBytes; ) {
+      received = pump.receivedBytes;
+      const end = await Promise.race([pump.ended, sleep(streamQuietMs, null)]);
+      if (end !== null) return end;
+    }
+    throw new OperationError(
+      "failed",
+      "Cannot find the end of QEMU's stream: it fell silent (is suppress-vmdesc set?)",
+    );
   }
 
   private async handOver(
@@ -342,6 +359,7 @@ export class SourceLeg {
         to: peer,
         createdAt: new Date().toISOString(),
         machine: pump.machine,
+        accelerator: this.context.accelerator,
       },
       pump.digests.digests,
       end,

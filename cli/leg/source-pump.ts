@@ -122,6 +122,11 @@ export class SourcePump {
     return this.parts().writer;
   }
 
+  /** Bytes of QEMU's stream so far. */
+  get receivedBytes(): number {
+    return this.window.receivedBytes;
+  }
+
   /** True once the stream has named the RAM blocks. */
   get isEstablished(): boolean {
     return this.established !== null;

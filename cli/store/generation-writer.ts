@@ -10,6 +10,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fdatasync,
   ftruncateSync,
   mkdirSync,
@@ -27,6 +28,7 @@ import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
 import { encodeManifest, type Manifest, type ManifestFile } from "../../src/generation/manifest.ts";
+import { OperationError } from "../errors.ts";
 import { partialPrefix, storeError, syncDirectory } from "./atomic-file.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
 
@@ -244,7 +246,7 @@ export class GenerationWriter {
   }
 }
 
-/** Starts writing a generation in a new folder beside the complete ones. Throws OperationError. */
+/** Starts writing a generation in a new folder beside the complete ones. Throws OperationError, also if its number is taken. */
 export function beginGeneration(
   core: Core,
   generationsPath: string,
@@ -253,6 +255,14 @@ export function beginGeneration(
   base: StoredGeneration | null,
 ): GenerationWriter {
   const directory = join(generationsPath, `${partialPrefix}${target.legId}`);
+  const final = join(generationsPath, String(target.generation));
+  if (existsSync(final)) {
+    // Found out now rather than at the commit, when the source has let go of the VM.
+    throw new OperationError(
+      "failed",
+      `Cannot begin generation ${target.generation}: ${final} is already there`,
+    );
+  }
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     return new GenerationWriter(core, geometry, base, { generationsPath, directory, ...target });

@@ -1,6 +1,7 @@
 /** The part of the store that belongs to one VM: its generations, complete and left over. */
 
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Core } from "../../src/core.ts";
 import {
@@ -86,14 +87,24 @@ export class VmStore {
 
   /** Removes one generation durably. The caller makes sure that nothing stands on it. */
   async remove(generation: number): Promise<void> {
-    await rm(join(this.generationsPath, String(generation)), { recursive: true, force: true });
+    const gone = join(this.generationsPath, `${partialPrefix}removed-${generation}-${randomUUID()}`);
+    try {
+      // First out of force: a crash in the middle must not leave a manifest whose files are gone.
+      await rename(join(this.generationsPath, String(generation)), gone);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw error;
+    }
     await syncDirectory(this.generationsPath);
+    await rm(gone, { recursive: true, force: true });
   }
 
-  /** Removes what legs that never completed have left behind. Returns the number of folders. */
+  /** Removes what was never completed: legs, compactions, writes. Returns the number of files and folders. */
   async sweep(): Promise<number> {
     let removed = 0;
-    for (const folder of [this.path, this.generationsPath]) {
+    const { generations } = await this.list();
+    const folders = generations.map(({ directory }) => directory);
+    for (const folder of [this.path, this.generationsPath, ...folders]) {
       for (const name of await namesIn(folder)) {
         if (!name.startsWith(partialPrefix)) continue;
         await rm(join(folder, name), { recursive: true, force: true });

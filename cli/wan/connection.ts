@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { RawData, WebSocket } from "ws";
 import { messageOf, OperationError } from "../errors.ts";
 import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from "./messages.ts";
+import { Pacer } from "./pacer.ts";
 
 /** Something that arrived. */
 export type Incoming = { readonly message: Message } | { readonly frame: Uint8Array };
@@ -20,6 +21,7 @@ export class PeerConnection {
   private readonly waiting: Incoming[] = [];
   private handler: ((incoming: Incoming) => void) | null = null;
   private lost: OperationError | null = null;
+  private pacer: Pacer | null = null;
   private readonly lostListeners = new Set<(error: OperationError) => void>();
 
   constructor(socket: WebSocket, transport: Socket) {
@@ -42,12 +44,20 @@ export class PeerConnection {
 
   /** Sends a message. Does nothing when the connection is lost: the loss is reported once, by `onLost`. */
   send(message: Message): void {
-    if (this.lost === null) this.socket.send(encodeMessage(message));
+    const text = encodeMessage(message);
+    if (this.pacer) this.pacer.push(text);
+    else this.sendNow(text);
   }
 
   /** Sends a frame. The bytes must not change afterwards. */
   sendFrame(frame: Uint8Array): void {
-    if (this.lost === null) this.socket.send(frame, { binary: true });
+    if (this.pacer) this.pacer.push(frame);
+    else this.sendNow(frame);
+  }
+
+  /** Keeps frames below a rate from now on. Messages wait for the frames before them. */
+  limitRate(bytesPerSecond: number): void {
+    this.pacer = new Pacer(bytesPerSecond, (data) => this.sendNow(data));
   }
 
   /** Hands everything that arrives, in order, to `handler`, beginning with what waits. */
@@ -91,8 +101,9 @@ export class PeerConnection {
     });
   }
 
-  /** Ends the connection in order. */
+  /** Ends the connection in order, after what was sent. */
   close(): void {
+    this.pacer?.flush();
     this.socket.close();
     // A peer that does not answer the close must not keep the process alive.
     setTimeout(() => this.socket.terminate(), 1000).unref();
@@ -102,6 +113,10 @@ export class PeerConnection {
   fail(reason: string): void {
     this.lose(reason);
     this.socket.terminate();
+  }
+
+  private sendNow(data: Uint8Array | string): void {
+    if (this.lost === null) this.socket.send(data);
   }
 
   private receive(data: RawData, isBinary: boolean): void {
@@ -120,6 +135,7 @@ export class PeerConnection {
 
   private lose(reason: string): void {
     if (this.lost) return;
+    this.pacer?.stop();
     this.lost = new OperationError("failed", `Lost the connection to ${this.site || "the peer"}: ${reason}`);
     for (const listener of this.lostListeners) listener(this.lost);
     this.lostListeners.clear();

@@ -26,6 +26,7 @@
 import { z } from "zod";
 import { FormatError } from "../../src/errors.ts";
 import { geometryLimits } from "../../src/generation/geometry.ts";
+import { accelerators } from "../../src/generation/manifest.ts";
 import { isValidName } from "../store/vm-name.ts";
 
 /** Version of this protocol; peers with another one are refused by name. */
@@ -49,6 +50,8 @@ const travellingDefinition = z.strictObject({
   machine: z.string().regex(/^[a-zA-Z0-9._-]{1,64}$/),
   cpu: z.string().regex(/^[a-zA-Z0-9._+-]{1,64}$/),
   memoryBytes: z.int().positive(),
+  /** What runs the VM now: its device state fits no other accelerator. */
+  accelerator: z.enum(accelerators),
 });
 
 const messageSchemas = {

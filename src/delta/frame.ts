@@ -125,7 +125,7 @@ export function sealFrame(
   columns: Uint8Array,
   whole?: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  const compressed = columns.length > 64 ? compress(core, columns) : null;
+  const compressed = columns.length > 64 ? core.lz4Compress(columns) : null;
   const codec = compressed ? FrameCodec.lz4 : FrameCodec.stored;
   const stored = compressed ?? columns;
   const wholeBytes = whole?.length ?? 0;
@@ -150,7 +150,7 @@ export function sealFrame(
 /** The columns of a checked frame in plain form. Throws FormatError if they do not decompress to their length. */
 export function plainColumns(core: Core, frame: Uint8Array, header: FrameHeader): Uint8Array {
   const stored = frame.subarray(frameHeaderBytes, frameHeaderBytes + header.columnsBytes);
-  return header.codec === FrameCodec.stored ? stored : decompress(core, stored, header);
+  return header.codec === FrameCodec.stored ? stored : core.lz4Decompress(stored, header.plainBytes);
 }
 
 /** Position and header of each frame in a run of frames. Throws FormatError where one does not follow. */
@@ -176,33 +176,5 @@ function frameChecksum(core: Core, frame: Uint8Array): Uint8Array {
     return hasher.digest(16);
   } finally {
     hasher.release();
-  }
-}
-
-/** The LZ4 block of `plain`, or null if it would not be shorter. */
-function compress(core: Core, plain: Uint8Array): Uint8Array | null {
-  const block = core.allocate(plain.length * 2);
-  try {
-    core.bytes().set(plain, block);
-    const target = block + plain.length;
-    const size = core.raw.lz4Compress(block, plain.length, target, plain.length - 1);
-    return size > 0 ? core.bytes().slice(target, target + size) : null;
-  } finally {
-    core.release(block);
-  }
-}
-
-function decompress(core: Core, stored: Uint8Array, header: FrameHeader): Uint8Array {
-  const block = core.allocate(stored.length + header.plainBytes);
-  try {
-    core.bytes().set(stored, block);
-    const target = block + stored.length;
-    const got = core.raw.lz4Decompress(block, stored.length, target, header.plainBytes);
-    if (got !== header.plainBytes) {
-      throw new FormatError("bad-value", `Cannot decompress the columns of frame ${header.sequence}`);
-    }
-    return core.bytes().slice(target, target + header.plainBytes);
-  } finally {
-    core.release(block);
   }
 }

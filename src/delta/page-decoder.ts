@@ -147,10 +147,6 @@ export class PageDecoder {
     }
   }
 
-  private copyPage(to: number, from: number): void {
-    this.core.bytes().copyWithin(to, from, from + pageBytes);
-  }
-
   private applyDelta(
     cursor: { mask: number; masksEnd: number; literal: number; literalsEnd: number },
     target: number,
@@ -180,9 +176,9 @@ export class PageDecoder {
     const fits = kind === RecordKind.raw ? size === pageBytes : size > 0 && size < pageBytes;
     if (!fits || size > cursor.wholeEnd - cursor.whole || cursor.windowPages === frameLimits.wholePages)
       fail();
-    if (kind === RecordKind.raw) this.copyPage(this.window + start, cursor.whole);
+    if (kind === RecordKind.raw) this.core.raw.copy(this.window + start, cursor.whole, pageBytes);
     else if (raw.lz4DecompressLinked(cursor.whole, size, this.window, start, pageBytes) !== pageBytes) fail();
-    this.copyPage(target, this.window + start);
+    this.core.raw.copy(target, this.window + start, pageBytes);
     cursor.whole += size;
     cursor.windowPages++;
   }

@@ -119,7 +119,7 @@ export class PageEncoder {
     if (deltaBytes <= tryWholeAbove) return this.acceptDelta(page, maskBytes, deltaBytes);
     const start = this.wholeCount * pageBytes;
     const target = this.whole + this.wholeBytes;
-    this.copyPage(this.window + start, content);
+    this.core.raw.copy(this.window + start, content, pageBytes);
     const size = raw.lz4CompressLinked(this.window, start, pageBytes, target, pageBytes - 1, this.tableStale);
     this.tableStale = false;
     const wholeBytes = size > 0 ? size : pageBytes;
@@ -127,7 +127,7 @@ export class PageEncoder {
       this.tableStale = true;
       return this.acceptDelta(page, maskBytes, deltaBytes);
     }
-    if (size <= 0) this.copyPage(target, content);
+    if (size <= 0) this.core.raw.copy(target, content, pageBytes);
     this.sizes[this.wholeCount++] = wholeBytes;
     this.wholeBytes += wholeBytes;
     const kind = size > 0 ? RecordKind.lz4 : RecordKind.raw;
@@ -155,10 +155,6 @@ export class PageEncoder {
     this.literalBytes = 0;
     this.tableStale = true;
     return frame;
-  }
-
-  private copyPage(to: number, from: number): void {
-    this.core.bytes().copyWithin(to, from, from + pageBytes);
   }
 
   private acceptDelta(page: number, maskBytes: number, deltaBytes: number): RecordKind {

@@ -37,6 +37,10 @@ export interface ManifestFile {
 export const generationFileNames = ["ram.img", "digests", "device", "delta"] as const;
 export type GenerationFileName = (typeof generationFileNames)[number];
 
+/** Accelerators of QEMU that this program knows. */
+export const accelerators = ["kvm", "tcg"] as const;
+export type Accelerator = (typeof accelerators)[number];
+
 /** What a manifest says. */
 export interface Manifest extends GenerationId {
   readonly format: typeof manifestFormat;
@@ -51,6 +55,8 @@ export interface Manifest extends GenerationId {
   readonly createdAt: string;
   /** Machine type as the stream names it. */
   readonly machine: string;
+  /** What ran the VM: device state of one accelerator does not fit another. */
+  readonly accelerator: Accelerator;
   /** The generation that `delta` and the overlay `ram.img` stand on here; null: `ram.img` is complete. */
   readonly base: GenerationId | null;
   readonly regions: readonly Region[];
@@ -122,6 +128,7 @@ function canonical(manifest: Manifest): Manifest {
     to: manifest.to,
     createdAt: manifest.createdAt,
     machine: manifest.machine,
+    accelerator: manifest.accelerator,
     base: id(manifest.base),
     regions: asArray(manifest.regions, "regions").map((value) => {
       const { name, kind, lengthBytes } = asObject(value, "region") as unknown as Region;
@@ -138,6 +145,7 @@ function check(manifest: Manifest): void {
   for (const field of ["vm", "from", "to", "createdAt", "machine"] as const) {
     if (typeof manifest[field] !== "string" || manifest[field].length > 255) bad(field);
   }
+  if (!accelerators.includes(manifest.accelerator)) bad("accelerator");
   if (!isCount(manifest.generation) || manifest.generation < 1) bad("generation");
   if (!isCount(manifest.epoch) || manifest.epoch < 1) bad("epoch");
   if (!isDigest(manifest.root)) bad("root");

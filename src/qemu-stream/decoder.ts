@@ -2,14 +2,10 @@
  * Push-fed decoder of QEMU's migration stream. It knows no sockets and calls a sink for what it finds.
  *
  * ```
- * header -> configuration -> subsections -+-> before-ram -> block-total -> block-list -> end-of-section
- *                                         |                                                   |
- *                                         +---------------------------------------------------+
- *                                                                                             v
- *      done <- device <-[04 | 00]- after-ram <-+- between-parts <-------------------------- footer
- *                                              |       |                                      ^
- *                                              |       +-[02 | 03]-> pages -> end-of-section -+
- *                                              +-- after the footer of an END
+ * header -> configuration -> subsections -> before-ram
+ *   --[01]------> block-total -> block-list -> end-of-section -> footer -> between-parts
+ *   --[02 | 03]-> pages -> footer -> between-parts; behind an END: after-ram
+ *   --[04 | 00]-> device -> done
  * ```
  */
 

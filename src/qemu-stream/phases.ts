@@ -45,6 +45,6 @@ export const placeOf: Readonly<Record<Phase, string>> = {
   footer: "in the footer of a RAM section",
   "between-parts": "between RAM sections",
   "after-ram": "after RAM",
-  device: "in the device state",
+  device: "in the device state, before a description of it is complete",
   done: "after its end",
 };

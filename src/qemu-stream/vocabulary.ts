@@ -26,6 +26,10 @@
  *
  * Flag 020 (CONTINUE) leaves the block's id out: the page is in the block that was named last, also if that
  * was in an earlier section. Bodies of devices carry no length, so the device state is opaque here.
+ *
+ * What these bytes cannot tell, the migration's owner must rule out before it starts: QEMU 7.2 with multifd
+ * sends a well-formed stream that lacks the pages of the other channels, and `suppress-vmdesc=on` leaves out
+ * the description, without which the end cannot be recognised.
  */
 
 /** Bytes of a page of guest RAM, and of an offset's unit. */

@@ -1,0 +1,129 @@
+/** A site: its VMs, its store, its peers. This file brings the parts together and keeps the list of VMs. */
+
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { type Core, loadCore } from "../../src/core.ts";
+import type { SiteConfig } from "../config/site-config.ts";
+import { formatDefinition, parseDefinition, type VmDefinition } from "../config/vm-definition.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import { writeFileAtomically } from "../store/atomic-file.ts";
+import { FileOwnershipRegister, type OwnershipRegister } from "../store/ownership.ts";
+import { isValidName } from "../store/vm-name.ts";
+import { readToken } from "../wan/authentication.ts";
+import type { PeerConnection } from "../wan/connection.ts";
+import { dial, type Identity } from "../wan/handshake.ts";
+import { ManagedVm } from "./managed-vm.ts";
+import { VmKeys } from "./vm-keys.ts";
+import { checkDefinition } from "./vm-launch.ts";
+
+/** What the parts of an agent share. */
+export class Agent {
+  readonly config: SiteConfig;
+  readonly log: Logger;
+  /** For cold paths; each leg has a core of its own. */
+  readonly core: Core;
+  readonly ownership: OwnershipRegister;
+  readonly keys: VmKeys;
+  readonly identity: Identity;
+  private readonly vms = new Map<string, ManagedVm>();
+
+  private constructor(config: SiteConfig, log: Logger, core: Core, identity: Identity) {
+    this.config = config;
+    this.log = log;
+    this.core = core;
+    this.identity = identity;
+    this.ownership = new FileOwnershipRegister(config.store);
+    this.keys = new VmKeys(config.keys);
+  }
+
+  /** Opens the store and reads the VMs in it. Throws OperationError. */
+  static async open(config: SiteConfig, log: Logger): Promise<Agent> {
+    const token = await readToken(config.token.file);
+    const agent = new Agent(config, log, await loadCore(), { site: config.site, token });
+    for (const name of await readdir(config.store).catch(() => [] as string[])) {
+      if (!isValidName(name)) continue;
+      const path = join(config.store, name, "vm.yaml");
+      const text = await readFile(path, "utf8").catch(() => null);
+      if (text === null) continue;
+      const vm = agent.add(parseDefinition(text, path));
+      const removed = await vm.store.sweep();
+      if (removed > 0) log.info({ vm: name, removed }, "removed what unfinished legs had left");
+    }
+    return agent;
+  }
+
+  list(): ManagedVm[] {
+    return [...this.vms.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  find(name: string): ManagedVm | null {
+    return this.vms.get(name) ?? null;
+  }
+
+  /** The VM of that name. Throws OperationError if there is none. */
+  require(name: string): ManagedVm {
+    const vm = this.vms.get(name);
+    if (vm) return vm;
+    const known = [...this.vms.keys()].sort().join(", ") || "none are";
+    throw new OperationError(
+      "failed",
+      `Cannot find VM ${JSON.stringify(name.slice(0, 80))} at site ${this.config.site}; defined here: ${known}`,
+    );
+  }
+
+  /** Defines a VM, or changes the definition of one that does not run. */
+  async define(definition: VmDefinition): Promise<ManagedVm> {
+    await checkDefinition(this.config, definition);
+    const known = this.find(definition.name);
+    if (known?.qemu || known?.activity) {
+      throw new OperationError("failed", `Cannot define ${definition.name} again while it runs here`);
+    }
+    await this.keys.readOrMake(definition.name);
+    return await this.save(definition);
+  }
+
+  /** Keeps a definition that came with a leg; the arguments are this site's own. */
+  async save(definition: VmDefinition): Promise<ManagedVm> {
+    const vm = this.find(definition.name) ?? this.add(definition);
+    await vm.store.prepare();
+    await writeFileAtomically(join(vm.store.path, "vm.yaml"), formatDefinition(definition));
+    vm.definition = definition;
+    return vm;
+  }
+
+  /** Forgets a VM that came with a leg and never came to be here. A promise that it made stays. */
+  async forget(vm: ManagedVm): Promise<void> {
+    const record = await this.ownership.read(vm.name);
+    const { generations } = await vm.store.list();
+    if (record.epoch > 0 || record.refusedEpoch > 0 || generations.length > 0) return;
+    this.vms.delete(vm.name);
+    await rm(vm.store.path, { recursive: true, force: true });
+    await this.keys.remove(vm.name);
+  }
+
+  /** Opens an authenticated connection to a peer. Throws OperationError. */
+  async connect(site: string): Promise<PeerConnection> {
+    const url = this.config.peers[site];
+    if (url === undefined) {
+      const known = Object.keys(this.config.peers).join(", ") || "none";
+      throw new OperationError(
+        "failed",
+        `Cannot find peer ${JSON.stringify(site.slice(0, 80))}; peers of this site: ${known}`,
+      );
+    }
+    return await dial(url, site, this.identity);
+  }
+
+  /** Runs something in the background; a failure is logged, not lost. */
+  background(what: string, action: () => Promise<void>): void {
+    action().catch((error) => this.log.warn({ reason: messageOf(error) }, `${what} failed`));
+  }
+
+  private add(definition: VmDefinition): ManagedVm {
+    const { store, run } = this.config;
+    const vm = new ManagedVm(this.core, store, join(run, definition.name), definition);
+    this.vms.set(definition.name, vm);
+    return vm;
+  }
+}

@@ -1,0 +1,126 @@
+/** The commands of the control interface: their requests' schemas and what they do. */
+
+import { z } from "zod";
+import { parseDefinition } from "../config/vm-definition.ts";
+import { chainOf } from "../store/generation-reader.ts";
+import { Holders } from "../store/holders.ts";
+import { prune } from "../store/retention.ts";
+import { diskBytesOf } from "../store/vm-store.ts";
+import type { Agent } from "./agent.ts";
+import { attachVm, startVm, stopVm } from "./lifecycle.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+import { migrate } from "./migrate.ts";
+import { recover } from "./recover.ts";
+
+/** What a command works with. */
+export interface CommandContext {
+  readonly agent: Agent;
+  /** Fires when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Sends a line before the last one. */
+  readonly send: (line: object) => void;
+}
+
+interface Command<T> {
+  readonly body: z.ZodType<T>;
+  /** Returns the last line. */
+  readonly run: (context: CommandContext, body: T) => Promise<object>;
+}
+
+// Names are looked up, not trusted: an unknown one is "Cannot find VM", whatever it looks like.
+const vm = z.string().min(1).max(255);
+const count = z.int().positive();
+
+function command<T>(body: z.ZodType<T>, run: Command<T>["run"]): Command<unknown> {
+  return { body, run: run as Command<unknown>["run"] };
+}
+
+/** All commands by name. */
+export const commands: Readonly<Record<string, Command<unknown>>> = {
+  list: command(z.strictObject({}), async ({ agent }) => ({
+    event: "done",
+    site: agent.config.site,
+    vms: await Promise.all(agent.list().map((one) => describe(agent, one))),
+  })),
+  show: command(z.strictObject({ vm }), async ({ agent }, body) => {
+    const found = agent.require(body.vm);
+    const holders = Object.fromEntries(await new Holders(found.store.path).list());
+    return { event: "done", ...(await describe(agent, found)), definition: found.definition, holders };
+  }),
+  define: command(z.strictObject({ text: z.string(), path: z.string() }), async ({ agent }, body) => {
+    const defined = await agent.define(parseDefinition(body.text, body.path));
+    return { event: "done", vm: defined.name };
+  }),
+  start: command(z.strictObject({ vm }), async ({ agent }, body) => {
+    const { warning } = await startVm(agent, body.vm);
+    return { event: "done", vm: body.vm, warning };
+  }),
+  stop: command(z.strictObject({ vm, force: z.boolean(), timeoutMs: count }), async ({ agent }, body) => {
+    await stopVm(agent, body.vm, body.force, body.timeoutMs);
+    return { event: "done", vm: body.vm };
+  }),
+  attach: command(z.strictObject({ vm, qmpPath: z.string().min(1) }), async ({ agent }, body) => {
+    await attachVm(agent, body.vm, body.qmpPath);
+    return { event: "done", vm: body.vm };
+  }),
+  migrate: command(
+    z.strictObject({
+      vm,
+      to: z.string().min(1).max(255),
+      downtimeLimitMs: count,
+      timeoutMs: count.nullable(),
+      bitsPerSecond: count.nullable(),
+    }),
+    ({ agent, signal, send }, body) => migrate(agent, body, signal, send),
+  ),
+  generations: command(z.strictObject({ vm }), async ({ agent }, body) => {
+    const { generations, unusable } = await agent.require(body.vm).store.list();
+    const rows = generations.map(async (one) => ({
+      generation: one.manifest.generation,
+      root: one.manifest.root,
+      base: one.manifest.base?.generation ?? null,
+      from: one.manifest.from,
+      to: one.manifest.to,
+      createdAt: one.manifest.createdAt,
+      ageMs: Date.now() - Date.parse(one.manifest.createdAt),
+      chain: chainOf(one).length,
+      diskBytes: await diskBytesOf(one),
+    }));
+    return { event: "done", vm: body.vm, generations: await Promise.all(rows), unusable };
+  }),
+  prune: command(z.strictObject({ vm, keep: count }), async ({ agent }, body) => {
+    const found = agent.require(body.vm);
+    const removed = await found.doing("prune", () => prune(agent.core, found.store, body.keep));
+    return { event: "done", vm: body.vm, removed };
+  }),
+  recover: command(
+    z.strictObject({ vm, generation: count.nullable(), force: z.boolean() }),
+    async ({ agent }, body) => ({
+      event: "done",
+      vm: body.vm,
+      ...(await recover(agent, body.vm, body.generation, body.force)),
+    }),
+  ),
+};
+
+async function describe(agent: Agent, found: ManagedVm): Promise<object> {
+  const record = await agent.ownership.read(found.name);
+  const { generations } = await found.store.list();
+  return {
+    vm: found.name,
+    ownership: record.state,
+    epoch: record.epoch,
+    peer: record.peer || null,
+    running: found.qemu !== null,
+    pid: found.qemu?.kind === "process" ? found.qemu.process.pid : null,
+    qmp: found.qemu?.kind === "attached" ? found.qemu.qmpPath : null,
+    memoryBytes: found.definition.memoryBytes,
+    machine: found.definition.machine,
+    newestGeneration: generations.at(-1)?.manifest.generation ?? null,
+    activity: found.activity && {
+      what: found.activity.what,
+      state: found.activity.state,
+      progress: found.activity.progress,
+    },
+  };
+}

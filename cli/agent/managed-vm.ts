@@ -1,0 +1,93 @@
+/** A VM as its agent knows it: definition, process, and what is being done with it. */
+
+import type { Core } from "../../src/core.ts";
+import type { VmDefinition } from "../config/vm-definition.ts";
+import { OperationError } from "../errors.ts";
+import type { ProgressEvent } from "../leg/progress.ts";
+import type { QemuProcess } from "../qemu/process.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import { VmStore } from "../store/vm-store.ts";
+
+/** Where the VM's QEMU is: started by an agent, or attached. */
+export type RunningQemu =
+  | { readonly kind: "process"; readonly process: QemuProcess; readonly qmp: QmpClient }
+  | { readonly kind: "attached"; readonly qmpPath: string; readonly qmp: QmpClient };
+
+/** What an agent does with a VM at the moment; one thing at a time. */
+export interface Activity {
+  readonly what: string;
+  state: string;
+  progress: ProgressEvent | null;
+  readonly cancel: AbortController;
+}
+
+/** One VM of an agent. */
+export class ManagedVm {
+  readonly name: string;
+  readonly store: VmStore;
+  /** Folder of sockets and logs. */
+  readonly runPath: string;
+  definition: VmDefinition;
+  qemu: RunningQemu | null = null;
+  activity: Activity | null = null;
+  private housekeeping: Promise<void> = Promise.resolve();
+  private ownershipQueue: Promise<unknown> = Promise.resolve();
+
+  constructor(core: Core, storePath: string, runPath: string, definition: VmDefinition) {
+    this.name = definition.name;
+    this.definition = definition;
+    this.store = new VmStore(core, storePath, definition.name);
+    this.runPath = runPath;
+  }
+
+  /** Does one thing with the VM. Throws OperationError if something else is being done with it. */
+  async doing<T>(what: string, action: (activity: Activity) => Promise<T>): Promise<T> {
+    if (this.activity) {
+      throw new OperationError(
+        "failed",
+        `Cannot ${what} ${this.name} now: ${this.activity.what} is under way`,
+      );
+    }
+    const activity: Activity = { what, state: "", progress: null, cancel: new AbortController() };
+    this.activity = activity;
+    try {
+      await this.housekeeping;
+      return await action(activity);
+    } finally {
+      this.activity = null;
+    }
+  }
+
+  /** Does something in the background unless the VM is busy; whatever else is asked for meanwhile waits for it. */
+  async keepHouse(action: () => Promise<void>): Promise<void> {
+    if (this.activity) return;
+    const before = this.housekeeping;
+    const work = before.then(action);
+    this.housekeeping = work.catch(() => {});
+    await work;
+  }
+
+  /** Runs changes of the ownership record one after the other. */
+  exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const next = this.ownershipQueue.then(action, action);
+    this.ownershipQueue = next.catch(() => {});
+    return next;
+  }
+
+  /** The QEMU that runs here. Throws OperationError if there is none. */
+  requireQemu(): RunningQemu {
+    if (this.qemu) return this.qemu;
+    throw new OperationError("failed", `Cannot do that: ${this.name} does not run here`);
+  }
+
+  /** Takes note of a QEMU, and of its end. */
+  adopt(qemu: RunningQemu, onEnd: () => void): void {
+    this.qemu = qemu;
+    const ended = qemu.kind === "process" ? qemu.process.exited : qemu.qmp.closed;
+    ended.then(() => {
+      if (this.qemu !== qemu) return;
+      this.qemu = null;
+      onEnd();
+    });
+  }
+}

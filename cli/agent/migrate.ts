@@ -1,0 +1,164 @@
+/** A leg out of this site, from the operator's word to the retained generation. */
+
+import { OperationError } from "../errors.ts";
+import { sendHolders } from "../leg/holders-exchange.ts";
+import type { ProgressEvent } from "../leg/progress.ts";
+import { type LegResult, SourceLeg } from "../leg/source-leg.ts";
+import { isRunning } from "../qemu/qmp-client.ts";
+import type { Agent } from "./agent.ts";
+import { tidyGenerations } from "./housekeeping.ts";
+import type { Activity, ManagedVm, RunningQemu } from "./managed-vm.ts";
+import { settle } from "./settle.ts";
+import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
+
+/** What the operator asks for. */
+export interface MigrateRequest {
+  readonly vm: string;
+  readonly to: string;
+  readonly downtimeLimitMs: number;
+  /** The leg is given up when it has not come to the switchover by then; null: never. */
+  readonly timeoutMs: number | null;
+  /** Highest rate of frames on the WAN, in bits a second; null: none. */
+  readonly bitsPerSecond: number | null;
+}
+
+/** The last line of a migration. */
+export interface MigrateDone extends LegResult {
+  readonly event: "done";
+  readonly vm: string;
+  readonly from: string;
+  readonly to: string;
+  /** No model predicts yet. */
+  readonly predictedMs: null;
+  readonly predictedWireBytes: null;
+}
+
+/**
+ * Migrates a VM to a peer. Throws OperationError: "aborted" when it stays here, "inDoubt" when the peer did not
+ * answer after the VM was released, "refused" when this site does not own it or the peer does not take it.
+ */
+export async function migrate(
+  agent: Agent,
+  request: MigrateRequest,
+  signal: AbortSignal,
+  onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void,
+): Promise<MigrateDone> {
+  const vm = agent.require(request.vm);
+  return await vm.doing("migrate", async (activity) => {
+    const record = await agent.ownership.read(vm.name);
+    if (record.state !== "owned") {
+      throw new OperationError(
+        "refused",
+        `Cannot migrate ${vm.name}: this site does not own it (${record.state})`,
+      );
+    }
+    const qemu = vm.requireQemu();
+    if (!(await isRunning(qemu.qmp)))
+      throw new OperationError("failed", `Cannot migrate ${vm.name}: it is paused`);
+    if (request.to === agent.config.site) {
+      throw new OperationError("usage", `Cannot migrate ${vm.name} to ${request.to}: it is there`);
+    }
+    const stop = AbortSignal.any([signal, activity.cancel.signal]);
+    const timer =
+      request.timeoutMs === null ? null : setTimeout(() => activity.cancel.abort(), request.timeoutMs);
+    try {
+      return await runLeg(agent, vm, qemu, request, activity, stop, onProgress);
+    } catch (error) {
+      if (timer !== null && activity.cancel.signal.aborted && !signal.aborted) {
+        throw new OperationError(
+          "aborted",
+          `Migration aborted, ${vm.name} stays at ${agent.config.site}: no switchover within ${request.timeoutMs} ms; ` +
+            "it changes faster than the link carries: allow a longer downtime or more bandwidth",
+          { cause: error },
+        );
+      }
+      throw error;
+    } finally {
+      if (timer !== null) clearTimeout(timer);
+    }
+  });
+}
+
+async function runLeg(
+  agent: Agent,
+  vm: ManagedVm,
+  qemu: RunningQemu,
+  request: MigrateRequest,
+  activity: Activity,
+  signal: AbortSignal,
+  onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void,
+): Promise<MigrateDone> {
+  const { config, log } = agent;
+  const leg = new SourceLeg({
+    site: config.site,
+    peer: request.to,
+    definition: vm.definition,
+    ramBlock: ownRamBlock,
+    accelerator: await acceleratorOf(qemu.qmp),
+    qmp: qemu.qmp,
+    store: vm.store,
+    ownership: agent.ownership,
+    key: await agent.keys.readOrMake(vm.name),
+    runPath: vm.runPath,
+    downtimeLimitMs: request.downtimeLimitMs,
+    signal,
+    connect: async () => {
+      const connection = await agent.connect(request.to);
+      if (request.bitsPerSecond !== null) connection.limitRate(request.bitsPerSecond / 8);
+      return connection;
+    },
+    onProgress: (event) => {
+      activity.progress = event;
+      onProgress(event);
+    },
+    onState: (state) => {
+      activity.state = state;
+      log.info({ vm: vm.name, to: request.to, state }, "leg");
+      onProgress({ event: "state", state });
+    },
+    warn: (message) => log.warn({ vm: vm.name }, message),
+    endQemu: () => endQemu(vm, qemu),
+  });
+  const outcome = await leg.run();
+  if (outcome.outcome === "in-doubt") {
+    const settled = await settle(agent, vm);
+    if (settled === "unknown") {
+      throw new OperationError(
+        "inDoubt",
+        `Ownership of ${vm.name} is in doubt: ${request.to} did not confirm that it runs there. It stays stopped here; ` +
+          "the agent asks again until the peer answers",
+      );
+    }
+    if (settled === "taken-back") {
+      throw new OperationError(
+        "aborted",
+        `Migration aborted: ${request.to} could not run ${vm.name}; it runs here again`,
+      );
+    }
+    throw new OperationError(
+      "failed",
+      `${vm.name} runs at ${request.to}, but the connection was lost before it said so`,
+    );
+  }
+  const { connection, sealed, core, result } = outcome;
+  agent.background(`Telling ${request.to} what other sites hold`, async () => {
+    try {
+      await sendHolders(core, connection, vm.store, config.site, sealed);
+    } finally {
+      connection.close();
+      await tidyGenerations(agent, vm);
+    }
+  });
+  const fields = { event: "done", vm: vm.name, from: config.site, to: request.to } as const;
+  return { ...fields, ...result, predictedMs: null, predictedWireBytes: null };
+}
+
+/** Ends the VM's QEMU after a handover: this copy must never run again. */
+export async function endQemu(vm: ManagedVm, qemu: RunningQemu): Promise<void> {
+  if (qemu.kind === "process") await qemu.process.quit();
+  else {
+    await qemu.qmp.execute("quit").catch(() => {});
+    qemu.qmp.close();
+  }
+  if (vm.qemu === qemu) vm.qemu = null;
+}

@@ -1,0 +1,104 @@
+/** Restarting a VM from what is retained here. */
+
+import { OperationError } from "../errors.ts";
+import { isRunning } from "../qemu/qmp-client.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { Agent } from "./agent.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+import { endQemu } from "./migrate.ts";
+import { launchFromGeneration } from "./vm-launch.ts";
+
+/** What was restarted. */
+export interface Recovery {
+  readonly generation: number;
+  /** Age of the state that runs now: work done since is not in it. */
+  readonly ageMs: number;
+  readonly epoch: number;
+  /** True if a VM that was stopped here in a handover simply went on. */
+  readonly resumed: boolean;
+}
+
+/**
+ * Restarts a VM from a generation, the newest by default. Throws OperationError "refused" when another site has,
+ * or may have, the VM and `force` is not given.
+ */
+export async function recover(
+  agent: Agent,
+  name: string,
+  number: number | null,
+  force: boolean,
+): Promise<Recovery> {
+  const vm = agent.require(name);
+  return await vm.doing("recover", async () => {
+    const record = await agent.ownership.read(name);
+    const { generations, unusable } = await vm.store.list();
+    const generation =
+      number === null ? generations.at(-1) : generations.find((one) => one.manifest.generation === number);
+    if (vm.qemu && (await isRunning(vm.qemu.qmp)))
+      throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
+    if (!generation) {
+      const which = number === null ? "no generation" : `no generation ${number}`;
+      const [broken] = unusable;
+      throw new OperationError(
+        "failed",
+        `Cannot recover ${name}: ${which} is retained here${broken ? `; ${broken.directory} is not usable: ${broken.reason}` : ""}`,
+      );
+    }
+    const ageMs = Date.now() - Date.parse(generation.manifest.createdAt);
+    if (record.state !== "owned" && !force) throw refusal(name, record, generation, ageMs);
+    const epoch = record.state === "owned" ? record.epoch : record.epoch + 2;
+    const own = async () => {
+      const current = await agent.ownership.read(name);
+      await agent.ownership.write({
+        ...current,
+        state: "owned",
+        epoch,
+        generation: generation.manifest.generation,
+      });
+    };
+    if (vm.qemu && number === null && record.state === "released") {
+      // The VM itself is still here, stopped in the handover: newer than any generation.
+      await vm.exclusively(own);
+      await vm.qemu.qmp.execute("cont");
+      return { generation: record.generation, ageMs: 0, epoch, resumed: true };
+    }
+    if (vm.qemu) await endQemu(vm, vm.qemu);
+    await restart(agent, vm, generation, own);
+    return { generation: generation.manifest.generation, ageMs, epoch, resumed: false };
+  });
+}
+
+async function restart(
+  agent: Agent,
+  vm: ManagedVm,
+  generation: StoredGeneration,
+  own: () => Promise<void>,
+): Promise<void> {
+  const process = await launchFromGeneration(agent.config, vm, generation);
+  try {
+    await vm.exclusively(own);
+    await process.qmp.execute("cont");
+  } catch (error) {
+    await process.kill();
+    throw error;
+  }
+  vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+    agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
+  );
+}
+
+function refusal(
+  name: string,
+  record: { readonly state: string; readonly peer: string },
+  generation: StoredGeneration,
+  ageMs: number,
+): OperationError {
+  const minutes = Math.max(1, Math.round(ageMs / 60_000));
+  const owner = record.peer || "another site";
+  const why = record.state === "released" ? `its handover to ${owner} is in doubt` : `${owner} has it`;
+  return new OperationError(
+    "refused",
+    `Cannot recover ${name} here: ${why}. If that site is lost for good, fence it (make sure that it can never run ` +
+      `${name} again) and use --force; the ${minutes} min since generation ${generation.manifest.generation} are lost then`,
+  );
+}

@@ -1,0 +1,156 @@
+/** Starting QEMU for a VM: afresh, waiting for a leg, or from a retained generation. */
+
+import { join } from "node:path";
+import { type Core, loadCore } from "../../src/core.ts";
+import { placeRegions } from "../../src/generation/geometry.ts";
+import type { Accelerator } from "../../src/generation/manifest.ts";
+import type { SiteConfig } from "../config/site-config.ts";
+import type { VmDefinition } from "../config/vm-definition.ts";
+import { OperationError } from "../errors.ts";
+import { IncomingFeed } from "../leg/incoming-feed.ts";
+import { legCoreBytes } from "../leg/source-leg.ts";
+import {
+  checkCpuModel,
+  checkExtraArguments,
+  checkMachineType,
+  findImagePunchers,
+  type GuestMemory,
+  qemuArguments,
+} from "../qemu/arguments.ts";
+import { startIncoming } from "../qemu/incoming-migration.ts";
+import { lostWriteRisk, probeQemu, usableAccelerators } from "../qemu/probe.ts";
+import { launchQemu, type QemuProcess, qmpSocketPath } from "../qemu/process.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import {
+  GenerationContent,
+  imagePathOf,
+  readDeviceState,
+  type StoredGeneration,
+} from "../store/generation-reader.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+
+/** Name of the main RAM block of VMs that this program starts. */
+export const ownRamBlock = "pc.ram";
+
+/** Throws OperationError unless the definition can run here, and come back here, safely. */
+export async function checkDefinition(config: SiteConfig, definition: VmDefinition): Promise<void> {
+  checkMachineType(definition.machine);
+  checkCpuModel(definition.cpu);
+  const args = [...config.qemu.args, ...definition.args];
+  checkExtraArguments(args);
+  const probe = await probeQemu(config.qemu.binary);
+  if (probe.memoryBackendRom) return;
+  const [punching] = findImagePunchers(args);
+  if (punching === undefined) return;
+  throw new OperationError(
+    "refused",
+    `Cannot use ${definition.name}: ${punching} lets the guest punch holes into the retained RAM image, and ` +
+      `${probe.versionText} cannot map it read-only; remove the device or use QEMU 10.0 or later`,
+  );
+}
+
+/** Starts the VM's QEMU afresh, with empty memory. It runs at once. */
+export async function launchFresh(config: SiteConfig, vm: ManagedVm): Promise<QemuProcess> {
+  const accel = await usableAccelerators(vm.definition.accel);
+  return await launch(config, vm, { kind: "ram" }, { incoming: false, ramBlock: ownRamBlock, accel });
+}
+
+/** Starts a QEMU that maps an image privately and waits, paused, for a stream. */
+export async function launchOnImage(
+  config: SiteConfig,
+  vm: ManagedVm,
+  imagePath: string,
+  state: { readonly ramBlock: string; readonly accelerator: Accelerator },
+): Promise<QemuProcess> {
+  const { ramBlock, accelerator } = state;
+  const accel = await usableAccelerators([accelerator]);
+  const { memoryBackendRom } = await probeQemu(config.qemu.binary);
+  const memory: GuestMemory = { kind: "image", path: imagePath, rom: memoryBackendRom };
+  return await launch(config, vm, memory, { incoming: true, ramBlock, accel });
+}
+
+/** Starts a QEMU with the state of a generation, paused: mapped image, pages above it, device state. */
+export async function launchFromGeneration(
+  config: SiteConfig,
+  vm: ManagedVm,
+  generation: StoredGeneration,
+): Promise<QemuProcess> {
+  const geometry = placeRegions(generation.manifest.regions);
+  const core = await loadCore({ initialBytes: legCoreBytes });
+  const { accelerator } = generation.manifest;
+  const state = { ramBlock: geometry.regions[0].name, accelerator };
+  const process = await launchOnImage(config, vm, imagePathOf(generation), state);
+  try {
+    await loadGeneration(core, vm, generation, process);
+    return process;
+  } catch (error) {
+    await process.kill();
+    throw error;
+  }
+}
+
+async function loadGeneration(
+  core: Core,
+  vm: ManagedVm,
+  generation: StoredGeneration,
+  process: QemuProcess,
+): Promise<void> {
+  const content = new GenerationContent(core, generation);
+  try {
+    const device = await readDeviceState(core, generation);
+    const socketPath = join(vm.runPath, "in.sock");
+    const incoming = await startIncoming(process.qmp, { socketPath, logTail: process.logTail });
+    incoming.completed.catch(() => {});
+    const { machine } = generation.manifest;
+    const feed = new IncomingFeed(core, content.geometry, Promise.resolve(incoming), {
+      machine,
+      mapsFirstRegion: false,
+    });
+    await feed.feedSmallRegions(content);
+    await feed.feedPagesAboveImage(content);
+    await feed.finish(device);
+    await incoming.completed;
+  } finally {
+    content.close();
+  }
+}
+
+/** What really runs a VM: a QEMU that was given several accelerators has chosen one. */
+export async function acceleratorOf(qmp: QmpClient): Promise<Accelerator> {
+  return (await qmp.execute<{ enabled: boolean }>("query-kvm")).enabled ? "kvm" : "tcg";
+}
+
+/** Why this QEMU may lose guest writes in a migration; null if it does not. Asks what really accelerates it. */
+export async function lostWriteWarning(
+  config: SiteConfig,
+  definition: VmDefinition,
+  qmp: QmpClient,
+): Promise<string | null> {
+  const { version } = await probeQemu(config.qemu.binary);
+  return lostWriteRisk({ version, accel: await acceleratorOf(qmp), memoryBytes: definition.memoryBytes });
+}
+
+async function launch(
+  config: SiteConfig,
+  vm: ManagedVm,
+  memory: GuestMemory,
+  mode: { readonly incoming: boolean; readonly ramBlock: string; readonly accel: readonly string[] },
+): Promise<QemuProcess> {
+  const { definition, runPath, name } = vm;
+  await checkDefinition(config, definition);
+  const args = qemuArguments({
+    name,
+    machine: definition.machine,
+    cpu: definition.cpu,
+    accel: mode.accel,
+    memoryBytes: definition.memoryBytes,
+    memory,
+    ramBlockId: mode.ramBlock,
+    qmpPath: qmpSocketPath(runPath),
+    incoming: mode.incoming,
+    paused: mode.incoming,
+    extra: [...config.qemu.args, ...definition.args],
+  });
+  const { path } = await probeQemu(config.qemu.binary);
+  return await launchQemu(path, args, { runDir: runPath, name });
+}

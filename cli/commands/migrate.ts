@@ -1,0 +1,61 @@
+/** `bfmig migrate`: one leg, with a progress line. */
+
+import { Command } from "@commander-js/extra-typings";
+import type { MigrateDone } from "../agent/migrate.ts";
+import { formatSize, formatTime, parseRate, parseTime } from "../config/units.ts";
+import { ask } from "../control-client.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { LegProgressBar } from "./leg-progress-bar.ts";
+import {
+  controlOption,
+  jsonOption,
+  print,
+  printJson,
+  progressOption,
+  runCommand,
+  valueOf,
+} from "./output.ts";
+
+/** The command. */
+export function migrateCommand(): Command {
+  return new Command("migrate")
+    .description("migrate a running VM to another site; Ctrl-C before the switchover keeps it here")
+    .argument("<vm>", "its name")
+    .requiredOption("--to <site>", "where to")
+    .option("--bandwidth <rate>", "use no more of the link than this, such as 50M", valueOf(parseRate))
+    .option("--downtime-limit <time>", "how long the VM may stand still", valueOf(parseTime), 300)
+    .option("--timeout <time>", "give up when there was no switchover by then", valueOf(parseTime))
+    .addOption(controlOption)
+    .addOption(jsonOption)
+    .addOption(progressOption)
+    .action((vm, options) =>
+      runCommand(options, async () => {
+        const bar = new LegProgressBar(options.progress && !options.json);
+        const body = {
+          vm,
+          to: options.to,
+          downtimeLimitMs: options.downtimeLimit,
+          timeoutMs: options.timeout ?? null,
+          bitsPerSecond: options.bandwidth ?? null,
+        };
+        try {
+          const done = await ask(options.control, "migrate", body, {
+            signal: interruptSignal(),
+            onLine: (line) => (options.json ? printJson(line) : bar.show(line)),
+          });
+          bar.end();
+          if (options.json) printJson(done);
+          else print(summaryOf(done as unknown as MigrateDone));
+        } finally {
+          bar.end();
+        }
+      }),
+    ) as unknown as Command;
+}
+
+function summaryOf(done: MigrateDone): string {
+  return (
+    `${done.vm} runs at ${done.to}: ${done.leg} leg, ${formatTime(done.totalMs)}, ` +
+    `downtime ${formatTime(done.downtimeMs)}, ${formatSize(done.wireBytes)} on the wire, generation ${done.generation}`
+  );
+}

@@ -1,0 +1,92 @@
+/** What commands print: a table or a line for people, one JSON object a line for programs. */
+
+import { Option } from "@commander-js/extra-typings";
+import Table from "cli-table3";
+import { ExitCode, messageOf, OperationError } from "../errors.ts";
+
+/** `--json`, on every command. */
+export const jsonOption = new Option("--json", "print one JSON object per line, the last with event 'done'");
+
+/** `--no-progress`, on commands that take long. */
+export const progressOption = new Option("--no-progress", "do not draw a progress line");
+
+/** `--control`, on every command that asks an agent. */
+export const controlOption = new Option("--control <socket>", "control socket of the agent")
+  .env("BFMIG_CONTROL")
+  .default("/run/bfmig/agent.sock");
+
+/** Prints a JSON object as one line on stdout. */
+export function printJson(line: object): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** Prints a line for people on stdout. */
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** Prints a diagnostic on stderr. */
+export function warn(text: string): void {
+  process.stderr.write(`bfmig: ${text}\n`);
+}
+
+/** Prints rows under headings, with no lines drawn. */
+export function printTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
+  const none = Object.fromEntries(
+    [
+      "top",
+      "top-mid",
+      "top-left",
+      "top-right",
+      "bottom",
+      "bottom-mid",
+      "bottom-left",
+      "bottom-right",
+      "left",
+      "left-mid",
+      "mid",
+      "mid-mid",
+      "right",
+      "right-mid",
+    ].map((place) => [place, ""]),
+  );
+  const table = new Table({
+    head: [...head],
+    chars: { ...none, middle: "  " },
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
+  });
+  for (const row of rows) table.push([...row]);
+  print(table.toString());
+}
+
+/**
+ * Runs the body of a command. A failure is told on stderr, and with `--json` also as the last line on stdout,
+ * and sets the exit code.
+ */
+export async function runCommand(
+  options: { readonly json?: true | undefined },
+  body: () => Promise<void>,
+): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    const reason = error instanceof OperationError ? error.reason : "failed";
+    process.exitCode = ExitCode[reason];
+    if (options.json)
+      printJson({ event: "error", reason, code: ExitCode[reason], message: messageOf(error) });
+    warn(messageOf(error));
+  }
+}
+
+/** Makes a parser for an option's value from one that throws RangeError. */
+export function valueOf(parse: (text: string) => number): (text: string) => number {
+  return (text) => {
+    try {
+      const value = parse(text);
+      if (value > 0) return value;
+    } catch (error) {
+      throw new OperationError("usage", messageOf(error));
+    }
+    throw new OperationError("usage", `Cannot use ${JSON.stringify(text)}: a value above zero is needed`);
+  };
+}

@@ -1,0 +1,126 @@
+/** `bfmig verify PATH…`: replays snapshots and deltas offline, checks every digest, says what is wrong and where. */
+
+import process from "node:process";
+import { Command } from "@commander-js/extra-typings";
+import cliProgress from "cli-progress";
+import { ExitCode } from "../errors.ts";
+import type { VerifyFinding, VerifyProgress, VerifyReport, VmReport } from "../verify/report.ts";
+import { verifyPaths } from "../verify/verify.ts";
+import { jsonOption, print, printJson, progressOption, runCommand } from "./output.ts";
+
+const progressEveryMs = 500;
+
+/** The command, to be added to the program. */
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description("check offline what a store retains: replays snapshots and deltas and compares every digest")
+    .argument("<path...>", "store, folder of stores, VM, generation, or a manifest or delta by itself")
+    .option("--key <file>", "digest key of a VM; repeat it for several VMs", collect, [])
+    .option("--quick", "check all but the contents of pages")
+    .addOption(jsonOption)
+    .addOption(progressOption)
+    .action((paths, options) =>
+      runCommand(options, async () => {
+        const output = options.json
+          ? jsonOutput()
+          : textOutput(options.progress && process.stderr.isTTY === true);
+        const { key: keyPaths, quick = false } = options;
+        const report = await verifyPaths(paths, { keyPaths, quick, ...output.during }).finally(output.stop);
+        output.finish(report);
+        if (report.findings.length > 0) process.exitCode = ExitCode.verificationFailed;
+      }),
+    ) as unknown as Command;
+}
+
+interface Output {
+  readonly during: {
+    readonly onFinding: (finding: VerifyFinding) => void;
+    readonly onProgress: (progress: VerifyProgress) => void;
+  };
+  readonly stop: () => void;
+  readonly finish: (report: VerifyReport) => void;
+}
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+function jsonOutput(): Output {
+  let last = 0;
+  return {
+    during: {
+      onFinding: (finding) => printJson({ event: "finding", ...finding }),
+      onProgress: (progress) => {
+        const now = performance.now();
+        if (now - last < progressEveryMs) return;
+        last = now;
+        printJson({ event: "progress", ...progress });
+      },
+    },
+    stop: () => {},
+    finish: ({ vms, notes, generations, looseFiles, findings }) => {
+      for (const note of notes) printJson({ event: "note", ...note });
+      for (const vm of vms) printJson({ event: "vm", ...vm });
+      printJson({ event: "done", generations, looseFiles, findings: findings.length });
+    },
+  };
+}
+
+function textOutput(drawsProgress: boolean): Output {
+  const bar = drawsProgress
+    ? new cliProgress.SingleBar({
+        format: "{vm} generation {generation} [{bar}] {percentage}%",
+        stream: process.stderr,
+        clearOnComplete: true,
+        hideCursor: true,
+      })
+    : null;
+  let isDrawn = false;
+  return {
+    during: {
+      // Printed at the end: lines and a progress line would mix.
+      onFinding: () => {},
+      onProgress: ({ vm, generation, doneBytes, totalBytes }) => {
+        if (bar === null) return;
+        if (!isDrawn) bar.start(totalBytes, 0, { vm, generation });
+        isDrawn = true;
+        bar.setTotal(totalBytes);
+        bar.update(doneBytes, { vm, generation });
+      },
+    },
+    stop: () => bar?.stop(),
+    finish: (report) => {
+      for (const finding of report.findings) print(describeFinding(finding));
+      for (const { path, note } of report.notes) print(`${path}: note: ${note}`);
+      for (const vm of report.vms) print(describeVm(vm));
+      const { length } = report.findings;
+      const looked = [count(report.generations, "generation"), count(report.looseFiles, "file")].filter(
+        (text) => !text.startsWith("0 "),
+      );
+      print(
+        `${looked.join(" and ") || "nothing"} verified, ${length === 0 ? "no findings" : count(length, "finding")}`,
+      );
+    },
+  };
+}
+
+/** One line for a finding: where, then what. */
+export function describeFinding({ path, generation, region, page, offset, problem }: VerifyFinding): string {
+  const where = [
+    generation === undefined ? null : `generation ${generation}`,
+    region === undefined ? null : `${region} page ${page}`,
+    offset === undefined || problem.includes("(at byte ") ? null : `byte ${offset}`,
+  ].filter((part) => part !== null);
+  return `${path}: ${where.length > 0 ? `${where.join(", ")}: ` : ""}${problem}`;
+}
+
+function describeVm({ vm, path, generations }: VmReport): string {
+  if (generations.length === 0) return `${vm} (${path}): no generations`;
+  const good = generations.filter(({ restorable }) => restorable).map(({ generation }) => generation);
+  const restorable = good.length === 0 ? "none can be restored" : `restorable: ${good.join(", ")}`;
+  return `${vm} (${path}): ${count(generations.length, "generation")}, ${restorable}`;
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,59 @@
+/** The command line's side of the control interface: one request, lines back. */
+
+import { request } from "node:http";
+import { createInterface } from "node:readline";
+import { ExitCode, type ExitReason, OperationError } from "./errors.ts";
+
+/** A line of an answer. */
+export type ControlLine = { readonly event: string } & Readonly<Record<string, unknown>>;
+
+/** Answers are short; only a migration's lines take long to come. */
+const connectAdvice =
+  "is the agent running? start it with 'bfmig agent --config FILE', or name its socket with --control";
+
+/**
+ * Asks the agent behind a control socket. Lines before the last go to `onLine`. Resolves with the line "done";
+ * throws OperationError with the agent's message and reason, or when the agent cannot be reached or goes away.
+ */
+export async function ask(
+  socketPath: string,
+  command: string,
+  body: object,
+  options: { readonly onLine?: (line: ControlLine) => void; readonly signal?: AbortSignal } = {},
+): Promise<ControlLine> {
+  return await new Promise((resolve, reject) => {
+    const failed = (error: Error) => {
+      if (options.signal?.aborted) reject(new OperationError("aborted", "Interrupted"));
+      else
+        reject(
+          new OperationError(
+            "failed",
+            `Cannot ask the agent at ${socketPath}: ${error.message}; ${connectAdvice}`,
+          ),
+        );
+    };
+    const { signal } = options;
+    const asked = request({ socketPath, method: "POST", path: `/v1/${command}`, signal }, (response) => {
+      let last: ControlLine | null = null;
+      const lines = createInterface({ input: response });
+      lines.on("line", (text) => {
+        const line = JSON.parse(text) as ControlLine;
+        if (line.event === "done" || line.event === "error") last = line;
+        else options.onLine?.(line);
+      });
+      response.on("error", failed);
+      lines.on("close", () => {
+        if (last === null) failed(new Error("it ended without an answer"));
+        else if (last.event === "done") resolve(last);
+        else reject(errorOf(last));
+      });
+    });
+    asked.on("error", failed);
+    asked.end(JSON.stringify(body));
+  });
+}
+
+function errorOf(line: ControlLine): OperationError {
+  const reason = typeof line["reason"] === "string" && line["reason"] in ExitCode ? line["reason"] : "failed";
+  return new OperationError(reason as ExitReason, String(line["message"]));
+}

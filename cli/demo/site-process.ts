@@ -1,0 +1,162 @@
+/** A site on this machine: an agent in a process of its own, with its configuration in a folder. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { stringify } from "yaml";
+import { ask, type ControlLine } from "../control-client.ts";
+import { OperationError } from "../errors.ts";
+import { adoptQemu } from "../qemu/process.ts";
+
+const mainPath = fileURLToPath(new URL("../main.js", import.meta.url));
+const logTailLines = 20;
+
+/** What a site needs to be started. */
+export interface SiteOptions {
+  readonly name: string;
+  /** Folder of the store and the keys. */
+  readonly folder: string;
+  /** Folder of sockets; its path must be short. */
+  readonly socketFolder: string;
+  readonly port: number;
+  readonly peers: Readonly<Record<string, string>>;
+  /** The shared token. */
+  readonly token: string;
+  /** QEMU arguments for VMs that arrive. */
+  readonly arrivals: Readonly<Record<string, { readonly args: readonly string[] }>>;
+  readonly qemuBinary?: string;
+  /** Arguments that QEMU needs on this machine whatever the VM. */
+  readonly qemuArgs?: readonly string[];
+  readonly keep?: number;
+}
+
+/** A running agent. */
+export class SiteProcess {
+  readonly options: SiteOptions;
+  readonly controlPath: string;
+  private readonly child: ChildProcess;
+  private readonly exited: Promise<void>;
+  private readonly logLines: string[] = [];
+
+  private constructor(options: SiteOptions, controlPath: string, configPath: string) {
+    this.options = options;
+    this.controlPath = controlPath;
+    // A group of its own: Ctrl-C in the terminal is for whoever started the site, who ends it in order.
+    this.child = spawn(process.execPath, [mainPath, "agent", "--config", configPath, "--json"], {
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.exited = new Promise((resolve) => this.child.once("exit", () => resolve()));
+    createInterface({ input: this.child.stderr as NodeJS.ReadableStream }).on("line", (line) => {
+      this.logLines.push(line);
+      if (this.logLines.length > logTailLines * 10) this.logLines.splice(0, logTailLines);
+    });
+  }
+
+  /** Writes the configuration and starts the agent. Throws OperationError with the end of its log. */
+  static async start(options: SiteOptions): Promise<SiteProcess> {
+    const { name, folder, socketFolder } = options;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await mkdir(socketFolder, { recursive: true, mode: 0o700 });
+    const control = join(socketFolder, `${name}.sock`);
+    const configPath = join(folder, "site.yaml");
+    await writeFile(join(folder, "token"), `${options.token}\n`, { mode: 0o600 });
+    const config = {
+      site: name,
+      store: "store",
+      listen: `127.0.0.1:${options.port}`,
+      control,
+      run: join(socketFolder, name),
+      token: { file: "token" },
+      peers: options.peers,
+      qemu: { binary: options.qemuBinary ?? "qemu-system-x86_64", args: [...(options.qemuArgs ?? [])] },
+      arrivals: Object.fromEntries(
+        Object.entries(options.arrivals).map(([vm, { args }]) => [vm, { args: [...args] }]),
+      ),
+      ...(options.keep === undefined ? {} : { keep: options.keep }),
+    };
+    await writeFile(configPath, stringify(config));
+    const site = new SiteProcess(options, control, configPath);
+    await site.ready();
+    return site;
+  }
+
+  get pid(): number {
+    return this.child.pid as number;
+  }
+
+  /** The end of the agent's log. */
+  get logTail(): string {
+    return this.logLines.slice(-logTailLines).join("\n");
+  }
+
+  /** Where the store is. */
+  get storePath(): string {
+    return join(this.options.folder, "store");
+  }
+
+  /** Folder of a VM's sockets. */
+  runPath(vm: string): string {
+    return join(this.options.socketFolder, this.options.name, vm);
+  }
+
+  /** Asks the agent. Throws OperationError with its answer. */
+  ask(
+    command: string,
+    body: object,
+    onLine?: (line: ControlLine) => void,
+    signal?: AbortSignal,
+  ): Promise<ControlLine> {
+    return ask(this.controlPath, command, body, { ...(onLine && { onLine }), ...(signal && { signal }) });
+  }
+
+  /** Ends the agent as an operator would. Its VMs go on. */
+  async stop(): Promise<void> {
+    this.child.kill("SIGTERM");
+    await this.exited;
+  }
+
+  /** Ends the agent as a crash would. */
+  async kill(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.exited;
+  }
+
+  /** Ends the agent and the QEMU of a VM, if one is left here. */
+  async stopWith(vm: string): Promise<void> {
+    await this.stop();
+    await (await adoptQemu(this.runPath(vm)).catch(() => null))?.kill();
+  }
+
+  private async ready(): Promise<void> {
+    const lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream });
+    const isReady = new Promise<boolean>((resolve) => {
+      lines.once("line", () => resolve(true));
+      this.exited.then(() => resolve(false));
+    });
+    if (await isReady) return;
+    throw new OperationError(
+      "failed",
+      `Cannot start the agent of site ${this.options.name}:\n${this.logTail}`,
+    );
+  }
+}
+
+/** Ports on loopback that nobody uses now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve, reject) => {
+          server.once("error", reject);
+          server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

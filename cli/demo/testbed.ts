@@ -1,0 +1,144 @@
+/** Two sites on this machine, an emulated WAN between them, and the boot-sector guest that moves. */
+
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
+import { bootImage } from "./guest.ts";
+import { GuestConsole } from "./guest-console.ts";
+import { forkLink, type RemoteLink } from "./link-process.ts";
+import { freePorts, SiteProcess } from "./site-process.ts";
+
+/** The guest's machine type: one that QEMU 7.2 and all later ones have. */
+export const guestMachine = "pc-i440fx-7.2";
+/** Name of the VM. */
+export const guestName = "demo";
+
+/** What the testbed is made of. */
+export interface TestbedOptions {
+  readonly memoryBytes: number;
+  /** Guest memory that is filled with content that hardly compresses. */
+  readonly fillBytes: number;
+  readonly workingSetBytes: number;
+  /** Pages of the working set that the guest changes a second. */
+  readonly dirtyPagesPerSecond: number;
+  readonly rateBitsPerSecond: number;
+  readonly rttMs: number;
+  /** Where the sites' stores stay; null: nowhere. */
+  readonly keepFolder: string | null;
+  readonly qemuBinary?: string;
+}
+
+/** A memory size near `memoryBytes` with which this QEMU does not lose guest writes under TCG. */
+export async function safeMemoryBytes(memoryBytes: number, qemuBinary: string): Promise<number> {
+  const { version } = await probeQemu(qemuBinary);
+  return lostWriteRisk({ version, accel: "tcg", memoryBytes }) === null ? memoryBytes : memoryBytes - 8192;
+}
+
+/** The guest's QEMU arguments; its console is at `consolePath`. */
+export function guestArguments(imagePath: string, consolePath: string): string[] {
+  return [
+    ...["-drive", `file=${imagePath},format=raw,if=floppy,readonly=on`],
+    ...["-serial", `unix:${consolePath},server=on,wait=off`],
+    ...["-nic", "none"],
+  ];
+}
+
+/** Two sites, a and b, and links both ways. Close it whatever happens. */
+export class Testbed {
+  readonly options: TestbedOptions;
+  /** Short folder for sockets, removed at the end. */
+  readonly socketFolder: string;
+  readonly imagePath: string;
+  readonly sites = new Map<string, SiteProcess>();
+  private readonly links: RemoteLink[] = [];
+
+  private constructor(options: TestbedOptions, socketFolder: string) {
+    this.options = options;
+    this.socketFolder = socketFolder;
+    this.imagePath = join(socketFolder, "guest.img");
+  }
+
+  /** Makes the folders and the guest's image; no process yet. */
+  static async create(options: TestbedOptions): Promise<Testbed> {
+    const testbed = new Testbed(options, await mkdtemp(join(tmpdir(), "bfmig-")));
+    const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = options;
+    const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / 100);
+    await writeFile(testbed.imagePath, bootImage({ fillBytes, workingSetBytes, dirtyPagesPerTick }));
+    return testbed;
+  }
+
+  /** Starts a link of the testbed's rate and delay to a port. */
+  async openLink(targetHost: string, targetPort: number, listenPort = 0): Promise<RemoteLink> {
+    const { rateBitsPerSecond, rttMs } = this.options;
+    const link = await forkLink({
+      targetHost,
+      targetPort,
+      listenPort,
+      rateBitsPerSecond,
+      oneWayDelayMs: rttMs / 2,
+    });
+    this.links.push(link);
+    return link;
+  }
+
+  /** Starts the links and both agents, and defines the guest at site a. */
+  async startSites(): Promise<void> {
+    const { keepFolder, memoryBytes, qemuBinary } = this.options;
+    const [portA, portB] = await freePorts(2);
+    const toB = await this.openLink("127.0.0.1", portB);
+    const toA = await this.openLink("127.0.0.1", portA);
+    const token = randomBytes(24).toString("hex");
+    const root = keepFolder ?? this.socketFolder;
+    const plan: readonly { name: string; port: number; peers: Record<string, string> }[] = [
+      { name: "a", port: portA, peers: { b: `ws://127.0.0.1:${toB.port}` } },
+      { name: "b", port: portB, peers: { a: `ws://127.0.0.1:${toA.port}` } },
+    ];
+    for (const { name, port, peers } of plan) {
+      const args = guestArguments(this.imagePath, this.consolePath(name));
+      const site = await SiteProcess.start({
+        name,
+        folder: join(root, name),
+        socketFolder: join(this.socketFolder, "run"),
+        port,
+        peers,
+        token,
+        arrivals: { [guestName]: { args } },
+        ...(qemuBinary === undefined ? {} : { qemuBinary }),
+      });
+      this.sites.set(name, site);
+    }
+    const definition = {
+      name: guestName,
+      memory: memoryBytes,
+      machine: guestMachine,
+      cpu: "qemu64",
+      accel: ["tcg"],
+      args: guestArguments(this.imagePath, this.consolePath("a")),
+    };
+    await mkdir(root, { recursive: true });
+    await this.site("a").ask("define", { text: stringify(definition), path: "demo.yaml" });
+  }
+
+  site(name: string): SiteProcess {
+    return this.sites.get(name) as SiteProcess;
+  }
+
+  /** The guest's console at a site where it runs. */
+  openConsole(site: string): Promise<GuestConsole> {
+    return GuestConsole.connect(this.consolePath(site));
+  }
+
+  /** Ends every process of the testbed and removes its folder. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.sites.values()].map((site) => site.stopWith(guestName)));
+    await Promise.allSettled(this.links.map((link) => link.close()));
+    await rm(this.socketFolder, { recursive: true, force: true });
+  }
+
+  private consolePath(site: string): string {
+    return join(this.socketFolder, `${site}.tty`);
+  }
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+/** The program `bfmig`: puts the commands together and maps failures to exit codes. */
+
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import { agentCommand } from "./commands/agent.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { generationCommands } from "./commands/generations.ts";
+import { migrateCommand } from "./commands/migrate.ts";
+import { warn } from "./commands/output.ts";
+import { vmCommands } from "./commands/vm.ts";
+import { ExitCode, messageOf, OperationError } from "./errors.ts";
+
+/** Where package.json is, seen from dist/cli/. */
+const packageUrl = new URL("../../package.json", import.meta.url);
+
+const program = new Command("bfmig")
+  .description("live migration of virtual machines back and forth between sites over a WAN")
+  .version((JSON.parse(readFileSync(packageUrl, "utf8")) as { version: string }).version)
+  .exitOverride();
+
+const commands = [agentCommand(), ...vmCommands(), migrateCommand(), ...generationCommands(), demoCommand()];
+for (const command of commands) program.addCommand(command.exitOverride());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError)
+    process.exitCode = error.exitCode === 0 ? ExitCode.done : ExitCode.usage;
+  else {
+    warn(messageOf(error));
+    process.exitCode = ExitCode[error instanceof OperationError ? error.reason : "failed"];
+  }
+}

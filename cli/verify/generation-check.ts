@@ -1,0 +1,98 @@
+/** Checks one generation: its files against its manifest, its digests against its root. Contents: content-check.ts. */
+
+import { join } from "node:path";
+import { fromHex, toHex } from "../../src/bytes.ts";
+import type { Core } from "../../src/core.ts";
+import { PageDigests } from "../../src/generation/digest-tree.ts";
+import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
+import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
+import { checkContent } from "./content-check.ts";
+import { orFinding } from "./damage.ts";
+import { checkDevice } from "./device-check.ts";
+import { checkInventory, type UsableFiles } from "./inventory.ts";
+import type { FindingLog } from "./report.ts";
+
+/** What checks have in common. */
+export interface CheckContext {
+  readonly core: Core;
+  readonly log: FindingLog;
+  readonly key: Uint8Array;
+  /** Leaves out page contents. */
+  readonly quick: boolean;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** A generation that was checked, for those that stand on it. */
+export interface CheckedGeneration {
+  readonly stored: StoredGeneration;
+  /** True if its digests file gives its root. */
+  readonly digestsGood: boolean;
+  /** The right digests if those of the file are damaged and the contents are not. */
+  readonly rightDigests: Uint8Array | null;
+  /** Pages whose content, read through the chain, is not what the root says; null if that is not known. */
+  readonly wrong: Uint8Array | null;
+  /** Nothing was found in its own folder. */
+  readonly intact: boolean;
+  readonly restorable: boolean;
+}
+
+/** A generation while it is checked. */
+export interface GenerationClaims {
+  readonly stored: StoredGeneration;
+  /** What it stands on; null if it is complete or its base is not there. */
+  readonly base: CheckedGeneration | null;
+  readonly files: UsableFiles;
+  /** What the digests file says; zeroes if there is no such file. */
+  readonly digests: PageDigests;
+  readonly hasDigests: boolean;
+  readonly digestsGood: boolean;
+}
+
+/** Checks a generation whose manifest was read. `base` is what it stands on, checked before; null if complete. */
+export async function checkGeneration(
+  context: CheckContext,
+  stored: StoredGeneration,
+  base: CheckedGeneration | null,
+): Promise<CheckedGeneration> {
+  const { core, log, key, quick } = context;
+  const { manifest, directory } = stored;
+  const { generation } = manifest;
+  const before = log.findings.length;
+  const geometry = placeRegions(manifest.regions);
+  const files = checkInventory(log, directory, manifest, geometry);
+  const fits = base === null || sameGeometry(geometry, placeRegions(base.stored.manifest.regions));
+  if (!fits) {
+    log.add({
+      path: join(directory, "manifest.json"),
+      generation,
+      problem: "its regions are not those of its base",
+    });
+  }
+  const deviceGood = files.has("device") && (await checkDevice(core, log, directory, manifest, key));
+  const path = join(directory, "digests");
+  const read = files.has("digests")
+    ? await orFinding(log, { path, generation }, () => readDigests(stored))
+    : null;
+  const digests = new PageDigests(core, key, geometry, read ?? undefined);
+  try {
+    const digestsGood =
+      read !== null && toHex(digests.root(fromHex(manifest.deviceDigest))) === manifest.root;
+    const claims = {
+      stored,
+      base: fits ? base : null,
+      files,
+      digests,
+      hasDigests: read !== null,
+      digestsGood,
+    };
+    const { wrong, rightDigests } = await checkContent(context, claims);
+    const intact = log.findings.length === before;
+    const hasBase = manifest.base === null || (base !== null && fits);
+    const restorable = quick
+      ? intact && hasBase && (base === null || base.restorable)
+      : deviceGood && wrong?.every((bits) => bits === 0) === true;
+    return { stored, digestsGood, rightDigests, wrong, intact, restorable };
+  } finally {
+    digests.release();
+  }
+}

@@ -1,0 +1,81 @@
+/** What a verification found: findings, harmless notes, and what can still be restored. */
+
+/** Something that is not as it must be. */
+export interface VerifyFinding {
+  /** File or folder. */
+  readonly path: string;
+  readonly generation?: number;
+  /** Name of the region that `page` counts in. */
+  readonly region?: string;
+  /** First page concerned, counted in its region. */
+  readonly page?: number;
+  /** Position in the file, in bytes. */
+  readonly offset?: number;
+  readonly problem: string;
+}
+
+/** Something worth knowing that harms nothing, such as what an interrupted leg left behind. */
+export interface VerifyNote {
+  readonly path: string;
+  readonly note: string;
+}
+
+/** One generation of a VM. */
+export interface GenerationReport {
+  readonly generation: number;
+  readonly directory: string;
+  /** Root digest; null if there is no readable manifest. */
+  readonly root: string | null;
+  /** Nothing was found wrong with its own files. */
+  readonly intact: boolean;
+  /** A VM can be restarted from it: its content and that of everything under it is what the root says. */
+  readonly restorable: boolean;
+}
+
+/** One VM of one store. */
+export interface VmReport {
+  readonly vm: string;
+  readonly path: string;
+  readonly generations: readonly GenerationReport[];
+  /** Newest generation that can be restarted; null if none can. */
+  readonly newestRestorable: number | null;
+}
+
+/** Everything that a verification says. */
+export interface VerifyReport {
+  readonly vms: readonly VmReport[];
+  /** Generations that were looked at. */
+  readonly generations: number;
+  /** Files that were given by themselves: only their structure and checksums were checked. */
+  readonly looseFiles: number;
+  readonly findings: readonly VerifyFinding[];
+  readonly notes: readonly VerifyNote[];
+}
+
+/** How far a verification is. Bytes of page images and deltas. */
+export interface VerifyProgress {
+  readonly vm: string;
+  readonly generation: number;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** Collects findings and notes, and hands findings on as they come. */
+export class FindingLog {
+  readonly findings: VerifyFinding[] = [];
+  readonly notes: VerifyNote[] = [];
+  private readonly onFinding: (finding: VerifyFinding) => void;
+
+  constructor(onFinding: (finding: VerifyFinding) => void = () => {}) {
+    this.onFinding = onFinding;
+  }
+
+  add(finding: VerifyFinding): void {
+    this.findings.push(finding);
+    this.onFinding(finding);
+  }
+
+  note(path: string, note: string): void {
+    this.notes.push({ path, note });
+  }
+}
