@@ -11,12 +11,12 @@ import { interruptSignal } from "./interrupt.ts";
 import { LegProgressBar } from "./leg-progress-bar.ts";
 import {
   jsonOption,
+  positive,
   print,
   printJson,
   printTable,
   progressOption,
   runCommand,
-  valueOf,
   warn,
 } from "./output.ts";
 
@@ -32,13 +32,13 @@ export function demoCommand(): Command {
     .option(
       "--memory <size>",
       "memory of the guest; half of it is filled (default: 512MiB)",
-      valueOf(parseSize),
+      positive(parseSize),
     )
-    .option("--working-set <size>", "memory that the guest keeps changing", valueOf(parseSize), 16 * 2 ** 20)
-    .option("--link-rate <rate>", "rate of the emulated WAN, each way", valueOf(parseRate), 100e6)
-    .option("--rtt <time>", "round trip time of the emulated WAN", valueOf(parseTime), 40)
+    .option("--working-set <size>", "memory that the guest keeps changing", positive(parseSize), 16 * 2 ** 20)
+    .option("--link-rate <rate>", "rate of the emulated WAN, each way", positive(parseRate), 100e6)
+    .option("--rtt <time>", "round trip time of the emulated WAN", positive(parseTime), 40)
     .option("--legs <n>", "legs to run", legsOf, 3)
-    .option("--downtime-limit <time>", "how long the guest may stand still", valueOf(parseTime), 300)
+    .option("--downtime-limit <time>", "how long the guest may stand still", positive(parseTime), 300)
     .option("--keep <dir>", "leave both sites' stores in this folder")
     .addOption(jsonOption)
     .addOption(progressOption)

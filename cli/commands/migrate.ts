@@ -9,11 +9,11 @@ import { LegProgressBar } from "./leg-progress-bar.ts";
 import {
   controlOption,
   jsonOption,
+  positive,
   print,
   printJson,
   progressOption,
   runCommand,
-  valueOf,
 } from "./output.ts";
 
 /** The command. */
@@ -22,9 +22,9 @@ export function migrateCommand(): Command {
     .description("migrate a running VM to another site; Ctrl-C before the switchover keeps it here")
     .argument("<vm>", "its name")
     .requiredOption("--to <site>", "where to")
-    .option("--bandwidth <rate>", "use no more of the link than this, such as 50M", valueOf(parseRate))
-    .option("--downtime-limit <time>", "how long the VM may stand still", valueOf(parseTime), 300)
-    .option("--timeout <time>", "give up when there was no switchover by then", valueOf(parseTime))
+    .option("--bandwidth <rate>", "use no more of the link than this, such as 50M", positive(parseRate))
+    .option("--downtime-limit <time>", "how long the VM may stand still", positive(parseTime), 300)
+    .option("--timeout <time>", "give up when there was no switchover by then", positive(parseTime))
     .addOption(controlOption)
     .addOption(jsonOption)
     .addOption(progressOption)

@@ -79,7 +79,7 @@ export async function runCommand(
 }
 
 /** Makes a parser for an option's value from one that throws RangeError. */
-export function valueOf(parse: (text: string) => number): (text: string) => number {
+export function positive(parse: (text: string) => number): (text: string) => number {
   return (text) => {
     try {
       const value = parse(text);

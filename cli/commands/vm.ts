@@ -9,11 +9,11 @@ import { messageOf, OperationError } from "../errors.ts";
 import {
   controlOption,
   jsonOption,
+  positive,
   print,
   printJson,
   printTable,
   runCommand,
-  valueOf,
   warn,
 } from "./output.ts";
 
@@ -74,7 +74,7 @@ function stop(): Command {
     .description("shut a VM down; its memory is not kept")
     .argument("<vm>", "its name")
     .option("--force", "end QEMU at once, without asking the guest")
-    .option("--timeout <time>", "how long the guest may take", valueOf(parseTime), 60_000)
+    .option("--timeout <time>", "how long the guest may take", positive(parseTime), 60_000)
     .addOption(controlOption)
     .addOption(jsonOption)
     .action((vm, options) =>

@@ -109,7 +109,7 @@ export class ModelStore {
       to: "b",
       createdAt: "2024-01-01T00:00:00.000Z",
       machine: "pc-i440fx-7.2",
-      accelerator: "tcg",
+      accelerator: "tcg" as const,
     };
     const manifest = await writer.finish(
       start,

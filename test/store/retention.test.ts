@@ -1,0 +1,43 @@
+import { readdirSync } from "node:fs";
+import t from "tap";
+import { Holders } from "../../cli/store/holders.ts";
+import { expendable, prune } from "../../cli/store/retention.ts";
+import { verifyPaths } from "../../cli/verify/verify.ts";
+import { firstMemory, ModelStore } from "./model-store.ts";
+
+t.test("what the newest generations stand on stays", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const chain = await model.addChain(2);
+  const full = await model.add(firstMemory(model.memoryBytes));
+  const all = [...chain, full];
+  t.strictSame(expendable(all, 1), [1, 2, 3]);
+  t.strictSame(expendable(all, 2), [], "generation 3 needs 1 and 2");
+  t.strictSame(expendable(all, 0), [1, 2, 3], "the newest always stays");
+  t.strictSame(expendable(all, 1, [2]), [1, 3], "and what is in use");
+  t.strictSame(expendable(all, 99), []);
+  t.strictSame(expendable([], 3), []);
+});
+
+t.test("pruning removes the rest and leaves a store without findings", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const chain = await model.addChain(3);
+  await model.compact(chain[2]);
+  t.strictSame(await prune(model.core, model.store, 1), [2, 1]);
+  t.strictSame(readdirSync(model.store.generationsPath).sort(), ["3", "4"]);
+  const report = await verifyPaths([model.storePath]);
+  t.strictSame(report.findings, []);
+  t.equal(report.vms[0].newestRestorable, 4);
+});
+
+t.test("digests of a pruned generation that another site holds are kept", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const first = await model.add(firstMemory(model.memoryBytes));
+  await model.add(firstMemory(model.memoryBytes));
+  const holders = new Holders(model.store.path);
+  const { generation, root } = first.manifest;
+  await holders.record("c", { generation, root });
+  t.strictSame(await prune(model.core, model.store, 1), [1]);
+  const kept = await holders.readDigests(model.core, { generation, root });
+  t.equal(kept?.digests.length, model.geometry.totalPages * 16);
+  t.equal(Buffer.from(kept?.deviceDigest ?? []).toString("hex"), first.manifest.deviceDigest);
+});

@@ -1,0 +1,74 @@
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { ModelStore } from "./model-store.ts";
+
+t.test(
+  "folders that are no usable generation are listed with the reason, and the rest is usable",
+  async (t) => {
+    const model = await ModelStore.create(t.testdir());
+    await model.addChain(2);
+    const at = (name: string) => join(model.store.generationsPath, name);
+    cpSync(at("1"), at("7"), { recursive: true });
+    mkdirSync(at("8"));
+    mkdirSync(at(".partial-leg"));
+    rmSync(at("2/manifest.json"));
+    const { generations, unusable } = await model.store.list();
+    t.strictSame(
+      generations.map(({ manifest }) => manifest.generation),
+      [1],
+    );
+    t.strictSame(unusable.map(({ directory }) => directory).sort(), [at("2"), at("3"), at("7"), at("8")]);
+    t.match(
+      unusable.find(({ directory }) => directory === at("3")),
+      { reason: /base, generation 2, is not here/ },
+    );
+    t.match(
+      unusable.find(({ directory }) => directory === at("7")),
+      { reason: /of generation 1 of web1/ },
+    );
+  },
+);
+
+t.test("a generation of another VM is not usable", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(0);
+  const other = await ModelStore.create(t.testdir(), "web2");
+  mkdirSync(join(model.storePath, "web2"), { recursive: true });
+  cpSync(model.store.path, other.store.path, { recursive: true });
+  t.match(await other.store.list(), { generations: [], unusable: [{ reason: /web1/ }] });
+});
+
+t.test("a generation is found by number and root", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const [first] = await model.addChain(0);
+  const { root } = first.manifest;
+  t.ok(await model.store.find({ generation: 1, root }));
+  t.equal(await model.store.find({ generation: 1, root: "00".repeat(32) }), null);
+  t.equal(await model.store.find({ generation: 2, root }), null);
+});
+
+t.test("removing puts a generation out of force before its files go", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(1);
+  await model.store.remove(2);
+  await model.store.remove(2);
+  t.strictSame(readdirSync(model.store.generationsPath), ["1"]);
+  // What a crash after the first step leaves.
+  renameSync(join(model.store.generationsPath, "1"), join(model.store.generationsPath, ".partial-removed-1"));
+  t.strictSame(await model.store.list(), { generations: [], unusable: [] });
+});
+
+t.test("a sweep removes what was never completed and nothing else", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(1);
+  const { generationsPath, path } = model.store;
+  mkdirSync(join(generationsPath, ".partial-leg"));
+  writeFileSync(join(generationsPath, ".partial-leg", "ram.img"), "x");
+  writeFileSync(join(path, ".partial-ownership-1"), "x");
+  writeFileSync(join(generationsPath, "1", ".partial-ram.img"), "x");
+  t.equal(await model.store.sweep(), 3);
+  t.equal(await model.store.sweep(), 0);
+  t.strictSame((await model.store.list()).generations.length, 2);
+  t.strictSame(readdirSync(path), ["generations"]);
+});
