@@ -14,6 +14,7 @@ import { tidyGenerations } from "./housekeeping.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { answerSettle } from "./settle.ts";
 import { checkDefinition, launchOnImage } from "./vm-launch.ts";
+import { warmUp } from "./warm-up.ts";
 
 const requestTimeoutMs = 30_000;
 
@@ -83,6 +84,8 @@ async function receiveLeg(
     );
     return generation;
   });
+  const { qemu } = vm;
+  if (qemu) agent.background("Warming up memory", () => warmUp(vm, qemu.qmp));
   await receiveHolders(await loadCore(), connection, vm.store, config.site, key, generation).catch((error) =>
     log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
   );

@@ -1,5 +1,6 @@
 /** Restarting a VM from what is retained here. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
@@ -7,6 +8,9 @@ import type { Agent } from "./agent.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { endQemu } from "./migrate.ts";
 import { launchFromGeneration } from "./vm-launch.ts";
+import { warmUp } from "./warm-up.ts";
+
+const warmUpDelayMs = 500;
 
 /** What was restarted. */
 export interface Recovery {
@@ -85,6 +89,11 @@ async function restart(
   vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
     agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
   );
+  agent.background("Warming up memory", async () => {
+    // After the command that recovers has ended: any activity of the VM ends the warming.
+    await sleep(warmUpDelayMs);
+    await warmUp(vm, process.qmp);
+  });
 }
 
 function refusal(

@@ -1,4 +1,4 @@
-/** Two sites on this machine, an emulated WAN between them, and the boot-sector guest that moves. */
+/** Sites on this machine, an emulated WAN between them, and the boot-sector guest that moves. */
 
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -29,6 +29,12 @@ export interface TestbedOptions {
   /** Where the sites' stores stay; null: nowhere. */
   readonly keepFolder: string | null;
   readonly qemuBinary?: string;
+  /** Names of the sites; the guest is defined at the first one. a and b by default. */
+  readonly siteNames?: readonly string[];
+  /** More QEMU arguments of the guest at a site; sockets belong in the given folder. */
+  readonly moreArguments?: (site: string, socketFolder: string) => readonly string[];
+  /** Generations that each site keeps. */
+  readonly keep?: number;
 }
 
 /** A memory size near `memoryBytes` with which this QEMU does not lose guest writes under TCG. */
@@ -46,7 +52,7 @@ export function guestArguments(imagePath: string, consolePath: string): string[]
   ];
 }
 
-/** Two sites, a and b, and links both ways. Close it whatever happens. */
+/** Sites and a link from each to each other one. Close it whatever happens. */
 export class Testbed {
   readonly options: TestbedOptions;
   /** Short folder for sockets, removed at the end. */
@@ -54,6 +60,7 @@ export class Testbed {
   readonly imagePath: string;
   readonly sites = new Map<string, SiteProcess>();
   private readonly links: RemoteLink[] = [];
+  private readonly linksByRoute = new Map<string, RemoteLink>();
 
   private constructor(options: TestbedOptions, socketFolder: string) {
     this.options = options;
@@ -84,20 +91,21 @@ export class Testbed {
     return link;
   }
 
-  /** Starts the links and both agents, and defines the guest at site a. */
+  /** Starts the links and all agents, and defines the guest at the first site. */
   async startSites(): Promise<void> {
-    const { keepFolder, memoryBytes, qemuBinary } = this.options;
-    const [portA, portB] = await freePorts(2);
-    const toB = await this.openLink("127.0.0.1", portB);
-    const toA = await this.openLink("127.0.0.1", portA);
+    const { keepFolder, memoryBytes, qemuBinary, keep, siteNames = ["a", "b"] } = this.options;
+    const ports = new Map<string, number>();
+    for (const port of await freePorts(siteNames.length)) ports.set(siteNames[ports.size], port);
     const token = randomBytes(24).toString("hex");
     const root = keepFolder ?? this.socketFolder;
-    const plan: readonly { name: string; port: number; peers: Record<string, string> }[] = [
-      { name: "a", port: portA, peers: { b: `ws://127.0.0.1:${toB.port}` } },
-      { name: "b", port: portB, peers: { a: `ws://127.0.0.1:${toA.port}` } },
-    ];
-    for (const { name, port, peers } of plan) {
-      const args = guestArguments(this.imagePath, this.consolePath(name));
+    for (const [name, port] of ports) {
+      const peers: Record<string, string> = {};
+      for (const [peer, peerPort] of ports) {
+        if (peer === name) continue;
+        const link = await this.openLink("127.0.0.1", peerPort);
+        this.linksByRoute.set(`${name} ${peer}`, link);
+        peers[peer] = `ws://127.0.0.1:${link.port}`;
+      }
       const site = await SiteProcess.start({
         name,
         folder: join(root, name),
@@ -105,8 +113,9 @@ export class Testbed {
         port,
         peers,
         token,
-        arrivals: { [guestName]: { args } },
+        arrivals: { [guestName]: { args: this.argumentsAt(name) } },
         ...(qemuBinary === undefined ? {} : { qemuBinary }),
+        ...(keep === undefined ? {} : { keep }),
       });
       this.sites.set(name, site);
     }
@@ -116,10 +125,22 @@ export class Testbed {
       machine: guestMachine,
       cpu: "qemu64",
       accel: ["tcg"],
-      args: guestArguments(this.imagePath, this.consolePath("a")),
+      args: this.argumentsAt(siteNames[0]),
     };
     await mkdir(root, { recursive: true });
-    await this.site("a").ask("define", { text: stringify(definition), path: "demo.yaml" });
+    await this.site(siteNames[0]).ask("define", { text: stringify(definition), path: "demo.yaml" });
+  }
+
+  /** Starts the agent of a site again that has ended. */
+  async restartSite(name: string): Promise<SiteProcess> {
+    const site = await SiteProcess.start(this.site(name).options);
+    this.sites.set(name, site);
+    return site;
+  }
+
+  /** The link that one site's connections to another go through. */
+  link(from: string, to: string): RemoteLink {
+    return this.linksByRoute.get(`${from} ${to}`) as RemoteLink;
   }
 
   site(name: string): SiteProcess {
@@ -136,6 +157,11 @@ export class Testbed {
     await Promise.allSettled([...this.sites.values()].map((site) => site.stopWith(guestName)));
     await Promise.allSettled(this.links.map((link) => link.close()));
     await rm(this.socketFolder, { recursive: true, force: true });
+  }
+
+  private argumentsAt(site: string): string[] {
+    const more = this.options.moreArguments?.(site, this.socketFolder) ?? [];
+    return [...guestArguments(this.imagePath, this.consolePath(site)), ...more];
   }
 
   private consolePath(site: string): string {

@@ -100,7 +100,11 @@ export class SourceLeg {
   private readonly failing: Promise<never>;
   private readonly replies = new Map<string, MessageOf<"prepared"> | MessageOf<"running">>();
   private replied: () => void = () => {};
+  private starting: Promise<OutgoingMigration> | null = null;
   private outgoing: OutgoingMigration | null = null;
+  private pump: SourcePump | null = null;
+  /** Chunks that came before there was a pump. */
+  private readonly early: Uint8Array[] = [];
   private lastInfo: MigrationInfo | null = null;
   private isReleased = false;
 
@@ -129,9 +133,12 @@ export class SourceLeg {
     let pump: SourcePump | null = null;
     try {
       const record = await this.context.ownership.read(this.context.definition.name);
+      // QEMU needs a while until its first page comes: it begins while the peer is asked what it has.
+      const starting = this.startQemu();
       connection = await this.race(this.context.connect());
       const { base, generation } = await this.negotiate(core, connection, record);
       pump = this.makePump(core, connection, base, generation);
+      await this.race(starting);
       const end = await this.sendEverything(connection, pump);
       return await this.handOver(core, connection, pump, end, record);
     } catch (error) {
@@ -202,20 +209,33 @@ export class SourceLeg {
     } else this.failed(protocolError(peer, `'${incoming.message.type}' came unexpectedly`));
   }
 
-  /** Rounds until the switchover decision, then the rest. */
-  private async sendEverything(connection: PeerConnection, pump: SourcePump): Promise<StreamEnd> {
-    const { qmp, runPath, onProgress, definition, downtimeLimitMs } = this.context;
-    this.machine.go("rounds");
-    const outgoing = await this.race(
-      startOutgoing(qmp, { socketPath: join(runPath, "out.sock"), onData: (chunk) => pump.push(chunk) }),
-    );
+  /** Tells QEMU to migrate. What it sends waits until there is a pump. */
+  private async startQemu(): Promise<void> {
+    const { qmp, runPath } = this.context;
+    this.starting = startOutgoing(qmp, {
+      socketPath: join(runPath, "out.sock"),
+      onData: (chunk) => {
+        if (this.pump) this.pump.push(chunk);
+        else this.early.push(chunk);
+      },
+    });
+    const outgoing = await this.starting;
     this.outgoing = outgoing;
-    outgoing.failed.then((reason) =>
-      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
-    );
+    outgoing.failed.then((reason) => this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)));
     outgoing.preSwitchover.catch(() => {});
     outgoing.completed.catch(() => {});
+    if (this.pump === null) outgoing.pause();
+  }
+
+  /** Rounds until the switchover decision, then the rest. */
+  private async sendEverything(connection: PeerConnection, pump: SourcePump): Promise<StreamEnd> {
+    const { onProgress, definition, downtimeLimitMs } = this.context;
+    this.machine.go("rounds");
+    const outgoing = this.outgoing as OutgoingMigration;
+    this.pump = pump;
     pump.attach(outgoing);
+    for (const chunk of this.early.splice(0)) pump.push(chunk);
+    outgoing.resume();
     const progress = new LegProgress(definition.name, definition.memoryBytes, onProgress);
     let stopped = false;
     outgoing.preSwitchover.then(
@@ -370,8 +390,8 @@ export class SourceLeg {
 
   /** Makes the VM run here again after a leg that did not come to RELEASED. */
   private async recoverVm(): Promise<void> {
-    const { outgoing } = this;
-    if (outgoing === null) return;
+    const outgoing = await this.starting?.catch(() => null);
+    if (!outgoing) return;
     if (this.machine.state === "completing") {
       // SHUT 0 was answered: QEMU is, or will be, in postmigrate, and only `cont` revives the VM.
       await outgoing.completed.catch(() => {});

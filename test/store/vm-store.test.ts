@@ -31,10 +31,10 @@ t.test(
 );
 
 t.test("a generation of another VM is not usable", async (t) => {
-  const model = await ModelStore.create(t.testdir());
+  const folder = t.testdir();
+  const model = await ModelStore.create(folder);
   await model.addChain(0);
-  const other = await ModelStore.create(t.testdir(), "web2");
-  mkdirSync(join(model.storePath, "web2"), { recursive: true });
+  const other = await ModelStore.create(folder, "web2");
   cpSync(model.store.path, other.store.path, { recursive: true });
   t.match(await other.store.list(), { generations: [], unusable: [{ reason: /web1/ }] });
 });

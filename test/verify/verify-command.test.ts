@@ -1,0 +1,58 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { verifyCommand } from "../../cli/commands/verify.ts";
+import { ModelStore } from "../store/model-store.ts";
+import { runInTest } from "./command-output.ts";
+
+t.test("an intact store: what is restorable, no findings, exit code 0", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(1);
+  const { lines, code } = await runInTest(t, verifyCommand(), model.storePath);
+  t.equal(code, 0);
+  t.strictSame(lines, [
+    `web1 (${model.store.path}): 2 generations, restorable: 1, 2`,
+    "2 generations verified, no findings",
+  ]);
+});
+
+t.test("findings: one line each, exit code 5; as JSON one object a line, the last one done", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const [, second] = await model.addChain(1);
+  const path = join(second.directory, "surplus");
+  writeFileSync(path, "x");
+  const text = await runInTest(t, verifyCommand(), model.storePath);
+  t.equal(text.code, 5);
+  t.equal(text.lines[0], `${path}: generation 2: the manifest does not list it`);
+  t.equal(text.lines.at(-1), "2 generations verified, 1 finding");
+  const json = await runInTest(t, verifyCommand(), "--json", "--quick", model.storePath);
+  t.equal(json.code, 5);
+  const events = json.lines.map((line) => JSON.parse(line));
+  t.match(
+    events.find(({ event }) => event === "finding"),
+    { path, generation: 2 },
+  );
+  t.match(
+    events.find(({ event }) => event === "vm"),
+    { vm: "web1", newestRestorable: 1 },
+  );
+  t.strictSame(events.at(-1), { event: "done", generations: 2, looseFiles: 0, findings: 1 });
+});
+
+t.test("wrong use: a message on stderr and exit code 2", async (t) => {
+  const { code, diagnostics, lines } = await runInTest(t, verifyCommand(), join(t.testdir(), "missing"));
+  t.equal(code, 2);
+  t.strictSame(lines, []);
+  t.match(diagnostics, /^bfmig: Cannot verify .*missing/);
+});
+
+t.test("the key can be named, also several times", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(0);
+  const other = join(t.testdirName, "other.key");
+  writeFileSync(other, "00".repeat(32));
+  const key = `${model.storePath}.keys/web1.key`;
+  t.equal((await runInTest(t, verifyCommand(), "--key", key, model.storePath)).code, 0);
+  t.equal((await runInTest(t, verifyCommand(), "--key", other, "--key", key, model.storePath)).code, 0);
+  t.equal((await runInTest(t, verifyCommand(), "--key", other, model.storePath)).code, 5);
+});
