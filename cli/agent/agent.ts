@@ -14,6 +14,7 @@ import { readToken } from "../wan/authentication.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import { dial, type Identity } from "../wan/handshake.ts";
 import { ManagedVm } from "./managed-vm.ts";
+import { PeerPool } from "./peer-pool.ts";
 import { VmKeys } from "./vm-keys.ts";
 import { checkDefinition } from "./vm-launch.ts";
 
@@ -26,6 +27,8 @@ export class Agent {
   readonly ownership: OwnershipRegister;
   readonly keys: VmKeys;
   readonly identity: Identity;
+  /** Connections made ahead of need. */
+  readonly peers: PeerPool;
   private readonly vms = new Map<string, ManagedVm>();
 
   private constructor(config: SiteConfig, log: Logger, core: Core, identity: Identity) {
@@ -35,6 +38,7 @@ export class Agent {
     this.identity = identity;
     this.ownership = new FileOwnershipRegister(config.store);
     this.keys = new VmKeys(config.keys);
+    this.peers = new PeerPool((site) => this.dialPeer(site));
   }
 
   /** Opens the store and reads the VMs in it. Throws OperationError. */
@@ -85,9 +89,12 @@ export class Agent {
 
   /** Keeps a definition that came with a leg; the arguments are this site's own. */
   async save(definition: VmDefinition): Promise<ManagedVm> {
-    const vm = this.find(definition.name) ?? this.add(definition);
+    const known = this.find(definition.name);
+    const text = formatDefinition(definition);
+    if (known && formatDefinition(known.definition) === text) return known;
+    const vm = known ?? this.add(definition);
     await vm.store.prepare();
-    await writeFileAtomically(join(vm.store.path, "vm.yaml"), formatDefinition(definition));
+    await writeFileAtomically(join(vm.store.path, "vm.yaml"), text);
     vm.definition = definition;
     return vm;
   }
@@ -102,8 +109,15 @@ export class Agent {
     await this.keys.remove(vm.name);
   }
 
-  /** Opens an authenticated connection to a peer. Throws OperationError. */
+  /** An authenticated connection to a peer, made ahead of need if there is one. Throws OperationError. */
   async connect(site: string): Promise<PeerConnection> {
+    if (!Object.hasOwn(this.config.peers, site)) return await this.dialPeer(site);
+    const connection = await this.peers.take(site);
+    this.peers.keep(site);
+    return connection;
+  }
+
+  private async dialPeer(site: string): Promise<PeerConnection> {
     const url = this.config.peers[site];
     if (url === undefined) {
       const known = Object.keys(this.config.peers).join(", ") || "none";

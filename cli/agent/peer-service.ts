@@ -16,12 +16,12 @@ import { answerSettle } from "./settle.ts";
 import { checkDefinition, launchOnImage } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
 
-const requestTimeoutMs = 30_000;
-
 /** Serves one connection to its end. Never rejects: failures are logged and told to the peer. */
 export async function servePeer(agent: Agent, connection: PeerConnection): Promise<void> {
+  // A peer keeps a connection ready: its request may come much later, or never.
+  const incoming = await connection.next(null).catch(() => null);
+  if (incoming === null) return;
   try {
-    const incoming = await connection.next(requestTimeoutMs);
     const message = "message" in incoming ? incoming.message : null;
     if (message?.type === "prepare") await receiveLeg(agent, connection, message);
     else if (message?.type === "settle") await answerSettle(agent, connection, message);

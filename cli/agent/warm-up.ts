@@ -4,8 +4,8 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { QmpError } from "../qemu/qmp-messages.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
+import { QmpError } from "../qemu/qmp-messages.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 
 /** Short enough that QEMU's main lock is held for a few milliseconds at a time. */

@@ -33,6 +33,7 @@ export function agentCommand(): Command {
           (connection) => void servePeer(agent, connection),
           (address, reason) => log.warn({ address, reason }, "refused a connection"),
         );
+        for (const site of Object.keys(config.peers)) agent.peers.keep(site);
         const ready = {
           event: "ready",
           site: config.site,
@@ -46,6 +47,7 @@ export function agentCommand(): Command {
           );
         await untilSignal();
         ending.abort();
+        agent.peers.stop();
         for (const vm of agent.list()) vm.activity?.cancel.abort();
         control.close();
         control.closeIdleConnections();

@@ -105,7 +105,7 @@ function textOutput(drawsProgress: boolean): Output {
 }
 
 /** One line for a finding: where, then what. */
-export function describeFinding({ path, generation, region, page, offset, problem }: VerifyFinding): string {
+function describeFinding({ path, generation, region, page, offset, problem }: VerifyFinding): string {
   const where = [
     generation === undefined ? null : `generation ${generation}`,
     region === undefined ? null : `${region} page ${page}`,

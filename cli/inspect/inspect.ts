@@ -1,5 +1,6 @@
 /** Recognises a file by its content and explains it. */
 
+import { lstatSync } from "node:fs";
 import type { Core } from "../../src/core.ts";
 import { frameMagic } from "../../src/delta/vocabulary.ts";
 import { decodeManifest, type Manifest, maxManifestBytes } from "../../src/generation/manifest.ts";
@@ -48,11 +49,12 @@ export async function inspectFile(
   });
 }
 
+/** Opens the file; a path that cannot be opened is wrong use, not damage. */
 async function open<T>(path: string, use: (file: OpenFile) => Promise<T>): Promise<T> {
-  try {
-    return await withFile(path, use);
-  } catch (error) {
-    if (typeof (error as NodeJS.ErrnoException).syscall !== "string") throw error;
-    throw new OperationError("usage", `Cannot inspect ${path}: ${(error as Error).message}`);
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (!stat?.isFile()) {
+    const cause = stat ? "it is not a regular file" : "there is no such file";
+    throw new OperationError("usage", `Cannot inspect ${path}: ${cause}`);
   }
+  return await withFile(path, use);
 }

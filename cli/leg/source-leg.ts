@@ -221,7 +221,9 @@ export class SourceLeg {
     });
     const outgoing = await this.starting;
     this.outgoing = outgoing;
-    outgoing.failed.then((reason) => this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)));
+    outgoing.failed.then((reason) =>
+      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
+    );
     outgoing.preSwitchover.catch(() => {});
     outgoing.completed.catch(() => {});
     if (this.pump === null) outgoing.pause();

@@ -6,7 +6,7 @@ import { fromHex } from "../../src/bytes.ts";
 import { messageOf, OperationError } from "../errors.ts";
 
 /** Where the key of a VM lies by default: apart from the store, beside it. */
-export function defaultKeyPath(storePath: string, vm: string): string {
+function defaultKeyPath(storePath: string, vm: string): string {
   return join(`${storePath}.keys`, `${vm}.key`);
 }
 

@@ -20,7 +20,7 @@ export async function withFile<T>(path: string, use: (file: OpenFile) => T | Pro
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(descriptor);
-    if (!stat.isFile()) throw new FormatError("bad-value", `Cannot read ${path}: it is not a regular file`);
+    if (!stat.isFile()) throw new FormatError("bad-value", `it is not a regular file`);
     return await use({ descriptor, size: stat.size });
   } finally {
     closeSync(descriptor);

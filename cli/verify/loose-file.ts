@@ -20,7 +20,7 @@ import type { FindingLog } from "./report.ts";
 export type LooseKind = "manifest" | "frames";
 
 /** Recognises a file; null if it is neither. */
-export function looseKindOf(path: string, file: OpenFile): LooseKind | null {
+function looseKindOf(path: string, file: OpenFile): LooseKind | null {
   const head = new Uint8Array(Math.min(4, file.size));
   readFully(file, head, 0);
   const name = basename(path);

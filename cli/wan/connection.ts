@@ -1,6 +1,7 @@
 /** One authenticated connection between two agents: messages and frames, in order, and what it cost. */
 
 import type { Socket } from "node:net";
+import { performance } from "node:perf_hooks";
 import type { RawData, WebSocket } from "ws";
 import { messageOf, OperationError } from "../errors.ts";
 import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from "./messages.ts";
@@ -12,6 +13,9 @@ export type Incoming = { readonly message: Message } | { readonly frame: Uint8Ar
 /** Largest WebSocket message in bytes: a frame with all its limits used. */
 export const maxWebSocketMessage = 4 << 20;
 
+const beatMs = 5_000;
+const maxSilenceMs = 30_000;
+
 /** Wraps a WebSocket. What arrives goes to the handler, or waits until there is one. */
 export class PeerConnection {
   /** Site at the other end; set by the handshake. */
@@ -22,6 +26,8 @@ export class PeerConnection {
   private handler: ((incoming: Incoming) => void) | null = null;
   private lost: OperationError | null = null;
   private pacer: Pacer | null = null;
+  private countedBefore = 0;
+  private heardAt = performance.now();
   private readonly lostListeners = new Set<(error: OperationError) => void>();
 
   constructor(socket: WebSocket, transport: Socket) {
@@ -31,11 +37,21 @@ export class PeerConnection {
     socket.on("message", (data, isBinary) => this.receive(data, isBinary));
     socket.on("close", () => this.lose("the connection was closed"));
     socket.on("error", (error) => this.lose(messageOf(error)));
+    socket.on("pong", () => {
+      this.heardAt = performance.now();
+    });
+    const beat = setInterval(() => this.beat(), beatMs).unref();
+    this.onLost(() => clearInterval(beat));
   }
 
-  /** Bytes on the wire in both directions so far. */
+  /** Bytes on the wire in both directions since the connection was opened, or since `beginCount`. */
   get wireBytes(): number {
-    return this.transport.bytesWritten + this.transport.bytesRead;
+    return this.transport.bytesWritten + this.transport.bytesRead - this.countedBefore;
+  }
+
+  /** Counts bytes on the wire anew. */
+  beginCount(): void {
+    this.countedBefore += this.wireBytes;
   }
 
   get isOpen(): boolean {
@@ -82,19 +98,20 @@ export class PeerConnection {
     throw protocolError(this.site, `'${message?.type ?? "a frame"}' came instead of '${type}'`);
   }
 
-  /** The next thing that arrives. Rejects with OperationError on loss, or after the time. */
-  async next(timeoutMs: number, what = "message"): Promise<Incoming> {
+  /** The next thing that arrives. Rejects with OperationError on loss, or after the time (null: never). */
+  async next(timeoutMs: number | null, what = "message"): Promise<Incoming> {
     return await new Promise((resolve, reject) => {
       const settle = (action: () => void) => {
-        clearTimeout(timer);
+        if (timer !== null) clearTimeout(timer);
         stopWatching();
         this.receiveWith(null);
         action();
       };
-      const timer = setTimeout(() => {
+      const onLate = () => {
         const late = `Cannot go on with ${this.site || "the peer"}: no ${what} within ${timeoutMs} ms`;
         settle(() => reject(new OperationError("failed", late)));
-      }, timeoutMs);
+      };
+      const timer = timeoutMs === null ? null : setTimeout(onLate, timeoutMs);
       // In a microtask: what arrived before the loss comes first.
       const stopWatching = this.onLost((error) => queueMicrotask(() => settle(() => reject(error))));
       this.receiveWith((incoming) => settle(() => resolve(incoming)));
@@ -119,8 +136,16 @@ export class PeerConnection {
     if (this.lost === null) this.socket.send(data);
   }
 
+  /** A peer that went away without a word is noticed by its silence. */
+  private beat(): void {
+    const silentMs = performance.now() - this.heardAt;
+    if (silentMs > maxSilenceMs) this.fail(`no answer for ${Math.round(silentMs / 1000)} s`);
+    else this.socket.ping();
+  }
+
   private receive(data: RawData, isBinary: boolean): void {
     if (this.lost) return;
+    this.heardAt = performance.now();
     let incoming: Incoming;
     try {
       const bytes = data as Buffer;

@@ -136,7 +136,11 @@ function checkVersion(version: number, peer: string): void {
 function connect(url: string, peer: string): Promise<PeerConnection> {
   return new Promise((resolve, reject) => {
     let transport: Socket | null = null;
-    const socket = new WebSocket(url, { ...socketOptions, handshakeTimeout: handshakeTimeoutMs, generateMask: noMask });
+    const socket = new WebSocket(url, {
+      ...socketOptions,
+      handshakeTimeout: handshakeTimeoutMs,
+      generateMask: noMask,
+    });
     socket.once("upgrade", (response) => {
       transport = response.socket;
       // Made here, not on "open": the peer's first message may come in the same packet.
