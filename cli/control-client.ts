@@ -42,6 +42,8 @@ export async function ask(
         else options.onLine?.(line);
       });
       response.on("error", failed);
+      // The line reader passes the response's error on, and without a listener that would end the program.
+      lines.on("error", failed);
       lines.on("close", () => {
         if (last === null) failed(new Error("it ended without an answer"));
         else if (last.event === "done") resolve(last);

@@ -6,8 +6,10 @@ import { Command, CommanderError } from "@commander-js/extra-typings";
 import { agentCommand } from "./commands/agent.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { generationCommands } from "./commands/generations.ts";
+import { inspectCommand } from "./commands/inspect.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { warn } from "./commands/output.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { vmCommands } from "./commands/vm.ts";
 import { ExitCode, messageOf, OperationError } from "./errors.ts";
 
@@ -19,7 +21,15 @@ const program = new Command("bfmig")
   .version((JSON.parse(readFileSync(packageUrl, "utf8")) as { version: string }).version)
   .exitOverride();
 
-const commands = [agentCommand(), ...vmCommands(), migrateCommand(), ...generationCommands(), demoCommand()];
+const commands = [
+  agentCommand(),
+  ...vmCommands(),
+  migrateCommand(),
+  ...generationCommands(),
+  verifyCommand(),
+  inspectCommand(),
+  demoCommand(),
+];
 for (const command of commands) program.addCommand(command.exitOverride());
 
 try {

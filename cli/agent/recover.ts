@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
+import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { endQemu } from "./migrate.ts";
@@ -66,10 +67,27 @@ export async function recover(
       await vm.qemu.qmp.execute("cont");
       return { generation: record.generation, ageMs: 0, epoch, resumed: true };
     }
+    await requireIntact(agent, vm, generation);
     if (vm.qemu) await endQemu(vm, vm.qemu);
     await restart(agent, vm, generation, own);
     return { generation: generation.manifest.generation, ageMs, epoch, resumed: false };
   });
+}
+
+async function requireIntact(agent: Agent, vm: ManagedVm, generation: StoredGeneration): Promise<void> {
+  const key = await agent.keys.read(vm.name);
+  if (key === null)
+    throw new OperationError(
+      "failed",
+      `Cannot recover ${vm.name}: its digest key is not in ${agent.config.keys}`,
+    );
+  const problem = await new IntegrityLedger(vm.store).ensure(agent.core, key, generation);
+  if (problem === null) return;
+  throw new OperationError(
+    "failed",
+    `Cannot recover ${vm.name} from generation ${generation.manifest.generation}: ${problem}; it was set aside, ` +
+      "'bfmig generations' lists what is left",
+  );
 }
 
 async function restart(

@@ -3,7 +3,8 @@
 import type { Core } from "../../src/core.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
 import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
-import type { Holders } from "../store/holders.ts";
+import { Holders } from "../store/holders.ts";
+import { IntegrityLedger } from "../store/integrity.ts";
 import type { VmStore } from "../store/vm-store.ts";
 
 /** What a leg is encoded against. */
@@ -20,24 +21,46 @@ export type CommonBase =
       readonly ownDigests: Uint8Array;
     };
 
-/** Picks the base of a leg to a peer that holds `offered`. */
-export async function findCommonBase(
-  core: Core,
-  store: VmStore,
-  holders: Holders,
-  offered: readonly GenerationId[],
-): Promise<CommonBase> {
+/** What is needed to look for a common base. */
+export interface CommonBaseSearch {
+  readonly core: Core;
+  /** The VM's digest key. */
+  readonly key: Uint8Array;
+  readonly store: VmStore;
+  /** What the peer holds. */
+  readonly offered: readonly GenerationId[];
+  readonly warn: (message: string) => void;
+}
+
+/** Picks the base of a leg. What turns out to be damaged here is moved aside and not used. */
+export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBase> {
+  const { core, key, store, offered, warn } = search;
+  const holders = new Holders(store.path);
+  const ledger = new IntegrityLedger(store);
+  const isIntact = async (generation: StoredGeneration) => {
+    const problem = await ledger.ensure(core, key, generation);
+    if (problem)
+      warn(
+        `Generation ${generation.manifest.generation} of ${store.vm} is damaged and set aside: ${problem}`,
+      );
+    return problem === null;
+  };
   const { generations } = await store.list();
   const byNewest = [...offered].sort((a, b) => b.generation - a.generation);
   for (const id of byNewest) {
     const here = generations.find(
       ({ manifest }) => manifest.generation === id.generation && manifest.root === id.root,
     );
-    if (here) return { mode: "content", generation: here, digests: await readDigests(here) };
-    const own = generations.at(-1);
+    if (here && (await isIntact(here))) {
+      return { mode: "content", generation: here, digests: await readDigests(here) };
+    }
+    const own = here ? undefined : generations.at(-1);
     const known = own ? await holders.readDigests(core, id) : null;
-    if (own && known)
-      return { mode: "digests", id, digests: known.digests, own, ownDigests: await readDigests(own) };
+    if (!own || !known || !(await isIntact(own))) continue;
+    const ownDigests = await readDigests(own);
+    if (ownDigests.length === known.digests.length) {
+      return { mode: "digests", id, digests: known.digests, own, ownDigests };
+    }
   }
   return { mode: "nothing" };
 }

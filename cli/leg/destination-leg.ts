@@ -6,11 +6,12 @@
 import { join } from "node:path";
 import { loadCore } from "../../src/core.ts";
 import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
-import type { Manifest } from "../../src/generation/manifest.ts";
+import type { GenerationId, Manifest } from "../../src/generation/manifest.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
 import type { QemuProcess } from "../qemu/process.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
+import { IntegrityLedger } from "../store/integrity.ts";
 import type { OwnershipRegister } from "../store/ownership.ts";
 import type { VmStore } from "../store/vm-store.ts";
 import type { Incoming, PeerConnection } from "../wan/connection.ts";
@@ -51,6 +52,7 @@ export class DestinationLeg {
   private process: Promise<QemuProcess> | null = null;
   private incoming: Promise<IncomingMigration> | null = null;
   private manifest: Manifest | null = null;
+  private generation = 0;
   private work: Promise<void> = Promise.resolve();
   private settle: { resolve: (result: DestinationResult) => void; reject: (error: unknown) => void } | null =
     null;
@@ -65,11 +67,7 @@ export class DestinationLeg {
     const { connection, store } = this.context;
     try {
       await store.prepare();
-      const { generations } = await store.list();
-      const have = generations.map(({ manifest }) => ({
-        generation: manifest.generation,
-        root: manifest.root,
-      }));
+      const have = await this.intactGenerations();
       return await new Promise<DestinationResult>((resolve, reject) => {
         this.settle = { resolve, reject };
         connection.onLost((error) => this.enqueue(() => Promise.reject(error)));
@@ -117,6 +115,28 @@ export class DestinationLeg {
     else throw this.unexpected(`'${message.type}'`);
   }
 
+  /**
+   * What this site can build on. A generation whose files were touched is not offered; the newest one is checked
+   * then, since it is what the source hopes for.
+   */
+  private async intactGenerations(): Promise<GenerationId[]> {
+    const { store, key, warn } = this.context;
+    const ledger = new IntegrityLedger(store);
+    const { generations } = await store.list();
+    const have: GenerationId[] = [];
+    for (const one of generations) {
+      const { generation, root } = one.manifest;
+      let isIntact = await ledger.isUntouched(one);
+      if (!isIntact && one === generations.at(-1)) {
+        const problem = await ledger.check(await loadCore(), key, one);
+        if (problem) warn(`Generation ${generation} of ${store.vm} is damaged and set aside: ${problem}`);
+        isIntact = problem === null;
+      }
+      if (isIntact) have.push({ generation, root });
+    }
+    return have;
+  }
+
   private async begin(message: MessageOf<"begin">): Promise<void> {
     const { store, prepare, key, launch, runPath } = this.context;
     const geometry = placeRegions(message.regions);
@@ -138,7 +158,9 @@ export class DestinationLeg {
       );
     }
     const core = await loadCore({ initialBytes: legCoreBytes });
-    const { leg: legId, generation } = prepare;
+    const { leg: legId } = prepare;
+    const { generation } = message;
+    this.generation = generation;
     const target = { generationsPath: store.generationsPath, vm: prepare.vm.name, generation, legId };
     this.destination = await openDestinationStore({
       core,
@@ -168,7 +190,7 @@ export class DestinationLeg {
     const start = {
       format: 1 as const,
       vm: prepare.vm.name,
-      generation: prepare.generation,
+      generation: this.generation,
       epoch: prepare.epoch,
       from: connection.site,
       to: site,
@@ -182,6 +204,8 @@ export class DestinationLeg {
       incoming.completed,
     );
     if (manifest.root !== message.root) {
+      const base = manifest.base && (await this.context.store.find(manifest.base));
+      if (base) await new IntegrityLedger(this.context.store).forget(base);
       throw new OperationError(
         "failed",
         `Cannot accept generation ${manifest.generation}: its root is not what was sent`,
@@ -228,6 +252,9 @@ export class DestinationLeg {
       .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })
       .catch((error) => this.context.warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
     connection.receiveWith(null);
+    await new IntegrityLedger(this.context.store)
+      .record(generation)
+      .catch((error) => this.context.warn(messageOf(error)));
     this.settle?.resolve({ process, generation });
   }
 
@@ -239,7 +266,7 @@ export class DestinationLeg {
     await exclusively(async () => {
       const record = await ownership.read(prepare.vm.name);
       await ownership.write({ ...record, state: "none", refusedEpoch: prepare.epoch });
-      await store.remove(prepare.generation);
+      await store.remove(this.generation);
     });
     this.machine.go("returned");
     connection.send({ type: "abort", reason: "failed", message: messageOf(cause).slice(0, 1000) });

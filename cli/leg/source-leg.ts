@@ -4,7 +4,6 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "../../src/bytes.ts";
@@ -14,17 +13,17 @@ import type { Accelerator } from "../../src/generation/manifest.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import type { MigrationInfo } from "../qemu/migration-info.ts";
-import { type OutgoingMigration, startOutgoing } from "../qemu/outgoing-migration.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
-import { Holders } from "../store/holders.ts";
+import { IntegrityLedger } from "../store/integrity.ts";
 import type { OwnershipRecord, OwnershipRegister } from "../store/ownership.ts";
 import type { VmStore } from "../store/vm-store.ts";
 import { abortError, type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
-import type { MessageOf } from "../wan/messages.ts";
-import { type CommonBase, findCommonBase } from "./common-base.ts";
+import { type CommonBase, findCommonBase, ownBaseOf } from "./common-base.ts";
 import { LegProgress, type ProgressEvent } from "./progress.ts";
+import { Replies } from "./replies.ts";
 import { SourcePump, type StreamEnd } from "./source-pump.ts";
+import { SourceQemu } from "./source-qemu.ts";
 import { type SourceState, StateMachine, sourceTransitions } from "./state-machine.ts";
 import { decideSwitchover } from "./switchover.ts";
 
@@ -98,13 +97,8 @@ export class SourceLeg {
   private failure: Error | null = null;
   private failed: (error: Error) => void = () => {};
   private readonly failing: Promise<never>;
-  private readonly replies = new Map<string, MessageOf<"prepared"> | MessageOf<"running">>();
-  private replied: () => void = () => {};
-  private starting: Promise<OutgoingMigration> | null = null;
-  private outgoing: OutgoingMigration | null = null;
-  private pump: SourcePump | null = null;
-  /** Chunks that came before there was a pump. */
-  private readonly early: Uint8Array[] = [];
+  private readonly replies: Replies;
+  private readonly qemu: SourceQemu;
   private lastInfo: MigrationInfo | null = null;
   private isReleased = false;
 
@@ -118,6 +112,11 @@ export class SourceLeg {
       };
     });
     this.failing.catch(() => {});
+    this.replies = new Replies(context.peer);
+    // QEMU needs a while until its first page comes: it begins while the peer is asked what it has.
+    this.qemu = new SourceQemu(context.qmp, context.runPath, (reason) =>
+      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
+    );
   }
 
   async run(): Promise<SourceOutcome> {
@@ -133,19 +132,17 @@ export class SourceLeg {
     let pump: SourcePump | null = null;
     try {
       const record = await this.context.ownership.read(this.context.definition.name);
-      // QEMU needs a while until its first page comes: it begins while the peer is asked what it has.
-      const starting = this.startQemu();
       connection = await this.race(this.context.connect());
       const { base, generation } = await this.negotiate(core, connection, record);
       pump = this.makePump(core, connection, base, generation);
-      await this.race(starting);
       const end = await this.sendEverything(connection, pump);
       return await this.handOver(core, connection, pump, end, record);
     } catch (error) {
       connection?.send({ type: "abort", reason: "cancelled", message: messageOf(error).slice(0, 1000) });
       connection?.close();
-      await this.recoverVm();
+      await this.qemu.giveUp(this.machine.state === "completing", this.context.warn);
       if (pump?.isEstablished) await pump.writer.discard();
+      await this.doubtBase(pump);
       this.machine.go("aborted");
       throw asAborted(error);
     } finally {
@@ -159,18 +156,17 @@ export class SourceLeg {
     const { name, machine, cpu, memoryBytes } = definition;
     const { generations } = await store.list();
     const newest = generations.at(-1)?.manifest.generation ?? 0;
-    const generation = Math.max(newest, record.generation) + 1;
     connection.send({
       type: "prepare",
       leg: this.legId,
       vm: { name, machine, cpu, memoryBytes, accelerator },
       ramBlock,
-      generation,
       epoch: record.epoch + 1,
       key: toHex(key),
     });
     const offer = await this.race(connection.expect("offer", offerTimeoutMs));
-    const base = await findCommonBase(core, store, new Holders(store.path), offer.have);
+    const generation = Math.max(newest, record.generation, ...offer.have.map((one) => one.generation)) + 1;
+    const base = await findCommonBase({ core, key, store, offered: offer.have, warn: this.context.warn });
     if (base.mode === "nothing" && newest > 0 && offer.have.length > 0) {
       this.context.warn(
         `${peer} holds generations of ${name}, but none that is known here: everything is sent`,
@@ -204,40 +200,16 @@ export class SourceLeg {
     else if (incoming.message.type === "ack") pump.acknowledged(incoming.message.sequence);
     else if (incoming.message.type === "abort") this.failed(abortError(incoming.message, peer));
     else if (incoming.message.type === "prepared" || incoming.message.type === "running") {
-      this.replies.set(incoming.message.type, incoming.message);
-      this.replied();
+      this.replies.put(incoming.message);
     } else this.failed(protocolError(peer, `'${incoming.message.type}' came unexpectedly`));
-  }
-
-  /** Tells QEMU to migrate. What it sends waits until there is a pump. */
-  private async startQemu(): Promise<void> {
-    const { qmp, runPath } = this.context;
-    this.starting = startOutgoing(qmp, {
-      socketPath: join(runPath, "out.sock"),
-      onData: (chunk) => {
-        if (this.pump) this.pump.push(chunk);
-        else this.early.push(chunk);
-      },
-    });
-    const outgoing = await this.starting;
-    this.outgoing = outgoing;
-    outgoing.failed.then((reason) =>
-      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
-    );
-    outgoing.preSwitchover.catch(() => {});
-    outgoing.completed.catch(() => {});
-    if (this.pump === null) outgoing.pause();
   }
 
   /** Rounds until the switchover decision, then the rest. */
   private async sendEverything(connection: PeerConnection, pump: SourcePump): Promise<StreamEnd> {
     const { onProgress, definition, downtimeLimitMs } = this.context;
     this.machine.go("rounds");
-    const outgoing = this.outgoing as OutgoingMigration;
-    this.pump = pump;
-    pump.attach(outgoing);
-    for (const chunk of this.early.splice(0)) pump.push(chunk);
-    outgoing.resume();
+    const outgoing = await this.race(this.qemu.started);
+    this.qemu.pumpInto(outgoing, pump);
     const progress = new LegProgress(definition.name, definition.memoryBytes, onProgress);
     let stopped = false;
     outgoing.preSwitchover.then(
@@ -306,12 +278,12 @@ export class SourceLeg {
     record: OwnershipRecord,
   ): Promise<SourceOutcome> {
     const { ownership, peer, definition } = this.context;
-    const outgoing = this.outgoing as OutgoingMigration;
+    const outgoing = await this.qemu.started;
     const vm = definition.name;
     const root = pump.digests.root(end.digest);
     this.machine.go("finishing");
     connection.send({ type: "finish", root: toHex(root), sequence: end.sequence });
-    const prepared = (await this.race(this.reply("prepared", preparedTimeoutMs))) as MessageOf<"prepared">;
+    const prepared = await this.race(this.replies.wait("prepared", preparedTimeoutMs));
     if (prepared.root !== toHex(root)) {
       throw new OperationError(
         "failed",
@@ -331,7 +303,7 @@ export class SourceLeg {
     this.machine.go("released");
     connection.send({ type: "commit", epoch });
     try {
-      await this.race(this.reply("running", runningTimeoutMs));
+      await this.race(this.replies.wait("running", runningTimeoutMs));
     } catch (error) {
       this.context.warn(`${peer} did not confirm that it runs ${vm}: ${messageOf(error)}`);
       connection.close();
@@ -387,38 +359,15 @@ export class SourceLeg {
       end,
       root,
     );
-    return await pump.writer.commit(manifest);
+    const sealed = await pump.writer.commit(manifest);
+    await new IntegrityLedger(this.context.store).record(sealed);
+    return sealed;
   }
 
-  /** Makes the VM run here again after a leg that did not come to RELEASED. */
-  private async recoverVm(): Promise<void> {
-    const outgoing = await this.starting?.catch(() => null);
-    if (!outgoing) return;
-    if (this.machine.state === "completing") {
-      // SHUT 0 was answered: QEMU is, or will be, in postmigrate, and only `cont` revives the VM.
-      await outgoing.completed.catch(() => {});
-      await this.context.qmp.execute("cont").catch((error) => this.context.warn(messageOf(error)));
-      return;
-    }
-    await outgoing.abort().catch((error) => this.context.warn(messageOf(error)));
-  }
-
-  private reply(
-    type: "prepared" | "running",
-    timeoutMs: number,
-  ): Promise<MessageOf<"prepared"> | MessageOf<"running">> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new OperationError("failed", `${this.context.peer} sent no '${type}' within ${timeoutMs} ms`));
-      }, timeoutMs);
-      this.replied = () => {
-        const found = this.replies.get(type);
-        if (!found) return;
-        clearTimeout(timer);
-        resolve(found);
-      };
-      this.replied();
-    });
+  /** A leg that failed when roots were compared may have had a damaged base: it is checked before its next use. */
+  private async doubtBase(pump: SourcePump | null): Promise<void> {
+    const base = pump && this.machine.state === "finishing" ? ownBaseOf(pump.usedBase) : null;
+    if (base) await new IntegrityLedger(this.context.store).forget(base);
   }
 
   private race<T>(promise: Promise<T>): Promise<T> {

@@ -222,6 +222,7 @@ export class SourcePump {
     this.established = { geometry, digests, encoder, writer, content };
     connection.send({
       type: "begin",
+      generation: target.generation,
       base: baseIdOf(base),
       machine: this.machine,
       regions: geometry.regions.map(({ name, kind, lengthBytes }) => ({ name, kind, lengthBytes })),

@@ -79,6 +79,8 @@ export async function listen(
 ): Promise<Listener> {
   const http = createServer((_request, response) => response.writeHead(426).end());
   const sockets = new WebSocketServer({ server: http, ...socketOptions });
+  // The HTTP server's errors come here too; `bind` reports them.
+  sockets.on("error", () => {});
   sockets.on("connection", (socket: WebSocket, request: IncomingMessage) => {
     const connection = new PeerConnection(socket, request.socket);
     accept(connection, identity, knownSites).then(

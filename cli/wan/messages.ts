@@ -5,9 +5,9 @@
  *                      ◄───────── challenge
  *     hello            ─────────►
  *                      ◄───────── welcome
- *     prepare          ─────────►           which VM, which generation
+ *     prepare          ─────────►           which VM, which epoch
  *                      ◄───────── offer     generations that are here
- *     begin            ─────────►           the base that both have, the regions
+ *     begin            ─────────►           the new generation, the base that both have, the regions
  *     frames           ═════════►
  *                      ◄───────── ack       frame is in the store
  *     finish           ─────────►           root
@@ -69,7 +69,6 @@ const messageSchemas = {
     leg: z.uuid(),
     vm: travellingDefinition,
     ramBlock: z.string().min(1).max(geometryLimits.nameBytes),
-    generation: z.int().positive(),
     epoch: z.int().positive(),
     /** The VM's digest key. */
     key: hex32,
@@ -77,6 +76,8 @@ const messageSchemas = {
   offer: z.strictObject({ type: z.literal("offer"), have: z.array(generationId).max(1024) }),
   begin: z.strictObject({
     type: z.literal("begin"),
+    /** Number of the new generation: above all that either site has. */
+    generation: z.int().positive(),
     base: generationId.nullable(),
     machine: z.string().min(1).max(255),
     regions: z.array(region).min(1).max(geometryLimits.regions),

@@ -17,7 +17,7 @@ import { type Geometry, placeRegions, type Region } from "../../src/generation/g
 export const page = 4096;
 
 /** Two regions, so that region and page space differ. */
-export const smallRegions: readonly Region[] = [
+const smallRegions: readonly Region[] = [
   { name: "pc.ram", kind: "ram", lengthBytes: 40 * page },
   { name: "vga.vram", kind: "ram", lengthBytes: 7 * page },
 ];

@@ -1,0 +1,65 @@
+/** The migration out of the source's QEMU, begun before anybody can take what it sends. */
+
+import { join } from "node:path";
+import { messageOf } from "../errors.ts";
+import { type OutgoingMigration, startOutgoing } from "../qemu/outgoing-migration.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import type { SourcePump } from "./source-pump.ts";
+
+/** Holds the first chunks until there is a pump, then hands everything to it. */
+export class SourceQemu {
+  private readonly qmp: QmpClient;
+  private readonly starting: Promise<OutgoingMigration>;
+  private readonly early: Uint8Array[] = [];
+  private pump: SourcePump | null = null;
+
+  /** Tells QEMU to migrate. `onFailed` is called if it ends the migration. */
+  constructor(qmp: QmpClient, runPath: string, onFailed: (reason: string) => void) {
+    this.qmp = qmp;
+    this.starting = this.start(runPath, onFailed);
+    this.starting.catch(() => {});
+  }
+
+  /** Resolves when QEMU has begun. Rejects with OperationError if it refuses. */
+  get started(): Promise<OutgoingMigration> {
+    return this.starting;
+  }
+
+  /** From now on the pump takes the stream. */
+  pumpInto(outgoing: OutgoingMigration, pump: SourcePump): void {
+    this.pump = pump;
+    pump.attach(outgoing);
+    for (const chunk of this.early.splice(0)) pump.push(chunk);
+    outgoing.resume();
+  }
+
+  /**
+   * Makes the VM run again after a leg that did not come to RELEASED. `isCompleting`: SHUT 0 was answered, so QEMU
+   * is, or will be, in postmigrate, and only `cont` revives the VM.
+   */
+  async giveUp(isCompleting: boolean, warn: (message: string) => void): Promise<void> {
+    const outgoing = await this.starting.catch(() => null);
+    if (outgoing === null) return;
+    if (isCompleting) {
+      await outgoing.completed.catch(() => {});
+      await this.qmp.execute("cont").catch((error) => warn(messageOf(error)));
+    } else {
+      await outgoing.abort().catch((error) => warn(messageOf(error)));
+    }
+  }
+
+  private async start(runPath: string, onFailed: (reason: string) => void): Promise<OutgoingMigration> {
+    const outgoing = await startOutgoing(this.qmp, {
+      socketPath: join(runPath, "out.sock"),
+      onData: (chunk) => {
+        if (this.pump) this.pump.push(chunk);
+        else this.early.push(chunk);
+      },
+    });
+    outgoing.failed.then(onFailed);
+    outgoing.preSwitchover.catch(() => {});
+    outgoing.completed.catch(() => {});
+    if (this.pump === null) outgoing.pause();
+    return outgoing;
+  }
+}

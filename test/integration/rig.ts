@@ -1,0 +1,345 @@
+/**
+ * Sites, links and a guest for a test: agents and QEMU as processes, with a monitor of the test's own at every
+ * QEMU. Whatever a test leaves behind is ended and removed after it.
+ */
+
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MigrateDone } from "../../cli/agent/migrate.ts";
+import type { ControlLine } from "../../cli/control-client.ts";
+import { counterAddress, firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
+import { type GuestConsole, readCounter, readWord } from "../../cli/demo/guest-console.ts";
+import { guestName, Testbed, type TestbedOptions } from "../../cli/demo/testbed.ts";
+import type { OperationError } from "../../cli/errors.ts";
+import { findRecord } from "../../cli/qemu/process-record.ts";
+import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
+import type { VerifyReport } from "../../cli/verify/report.ts";
+import { verifyPaths } from "../../cli/verify/verify.ts";
+import { GuestModel } from "./guest-model.ts";
+import { RunLog } from "./run-log.ts";
+import { waitFor } from "./wait-for.ts";
+
+const MIB = 1 << 20;
+const PAGE = 4096;
+
+/** A small guest on a fast link; not a multiple of 256 KiB, since QEMU 7.2 under TCG would lose writes. */
+const defaults: TestbedOptions = {
+  memoryBytes: 65528 * 1024,
+  fillBytes: 32 * MIB,
+  workingSetBytes: 4 * MIB,
+  dirtyPagesPerSecond: 2000,
+  rateBitsPerSecond: 1e9,
+  // Long enough that an agent can be halted between two messages of the handover.
+  rttMs: 20,
+  keepFolder: null,
+};
+
+/** What a test needs of tap. */
+export interface Teardown {
+  teardown(work: () => unknown): void;
+}
+
+/** What the guest can do with pages. */
+export type Change = "zero" | "refill" | "rewrite" | "increment";
+
+/** How a leg is asked for, where not as usual. */
+export interface LegOptions {
+  readonly downtimeLimitMs?: number;
+  readonly timeoutMs?: number;
+  readonly bitsPerSecond?: number;
+  readonly signal?: AbortSignal;
+  readonly onLine?: (line: ControlLine) => void;
+}
+
+/** A leg during which both sites' guest memory was read while neither copy ran. */
+export interface ComparedLeg {
+  readonly done: MigrateDone;
+  readonly source: Buffer;
+  readonly destination: Buffer;
+}
+
+/** How a leg ended. */
+export type LegEnd =
+  | { readonly done: MigrateDone; readonly error: null }
+  | { readonly done: null; readonly error: OperationError };
+
+/** Sites with a guest. */
+export class Rig {
+  readonly testbed: Testbed;
+  readonly runs: RunLog;
+  readonly model: GuestModel;
+  private readonly consoles = new Set<GuestConsole>();
+  private readonly onSignal: () => void;
+
+  private constructor(testbed: Testbed, siteNames: readonly string[]) {
+    this.testbed = testbed;
+    const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = testbed.options;
+    this.model = new GuestModel({
+      fillPages: fillBytes / PAGE,
+      workingPages: workingSetBytes / PAGE,
+      dirtyPagesPerTick: Math.round(dirtyPagesPerSecond / 100),
+    });
+    this.runs = new RunLog(
+      Object.fromEntries(siteNames.map((name) => [name, monitorPath(name, testbed.socketFolder)])),
+    );
+    // A test that takes too long is ended by this signal, and no teardown is run then.
+    this.onSignal = () => {
+      this.killEverything();
+      process.exit(1);
+    };
+    process.once("SIGTERM", this.onSignal);
+  }
+
+  /** Starts the sites; the guest is defined at the first one. */
+  static async start(test: Teardown, changes: Partial<TestbedOptions> = {}): Promise<Rig> {
+    const options = { ...defaults, ...changes };
+    const testbed = await Testbed.create({
+      ...options,
+      moreArguments: (site, folder) => [
+        ...["-qmp", `unix:${monitorPath(site, folder)},server=on,wait=off`],
+        ...(changes.moreArguments?.(site, folder) ?? []),
+      ],
+    });
+    const rig = new Rig(testbed, options.siteNames ?? ["a", "b"]);
+    test.teardown(() => rig.close());
+    await testbed.startSites();
+    return rig;
+  }
+
+  /** Starts the sites, and the guest at the first one; returns when the guest has filled its memory. */
+  static async boot(test: Teardown, changes: Partial<TestbedOptions> = {}): Promise<Rig> {
+    const rig = await Rig.start(test, changes);
+    const [first] = changes.siteNames ?? ["a"];
+    await rig.site(first as string).ask("start", { vm: guestName });
+    await rig.onConsole(first as string, (guest) => guest.ready());
+    return rig;
+  }
+
+  site(name: string) {
+    return this.testbed.site(name);
+  }
+
+  /** The test's monitor at a site's QEMU; waits for it. */
+  async monitor(site: string): Promise<QmpClient> {
+    return await waitFor(`a QEMU at ${site}`, () => this.runs.monitor(site));
+  }
+
+  /** Does something on the guest's console. */
+  async onConsole<T>(site: string, action: (guest: GuestConsole) => Promise<T>): Promise<T> {
+    const guest = await this.testbed.openConsole(site);
+    this.consoles.add(guest);
+    try {
+      return await action(guest);
+    } finally {
+      guest.close();
+      this.consoles.delete(guest);
+    }
+  }
+
+  /** Has the guest change pages of its filled area, numbered from the area's beginning; the model follows. */
+  async change(site: string, what: Change, first: number, count: number): Promise<void> {
+    await this.onConsole(site, (guest) => guest[what](firstFilledPage + first, count));
+    if (what === "rewrite") this.model.rewrite(first, count, await this.word(site, rewriteSeedAddress));
+    else this.model[what](first, count);
+  }
+
+  async counter(site: string): Promise<number> {
+    return await readCounter(await this.monitor(site));
+  }
+
+  async word(site: string, address: number): Promise<number> {
+    return await readWord(await this.monitor(site), address);
+  }
+
+  /** Waits until the guest has lived for so many ticks from now on. */
+  async ticks(site: string, count: number): Promise<void> {
+    const until = (await this.counter(site)) + count;
+    await waitFor(`${count} ticks at ${site}`, async () => (await this.counter(site)) >= until || null);
+  }
+
+  /** True if the VM runs at a site now. */
+  async runsAt(site: string): Promise<boolean> {
+    const monitor = this.runs.monitor(site);
+    return monitor !== null && (await isRunning(monitor).catch(() => false));
+  }
+
+  /** Waits until the VM runs at a site, and the guest lives. */
+  async untilAlive(site: string): Promise<void> {
+    await waitFor(`the VM runs at ${site}`, async () => (await this.runsAt(site)) || null);
+    await this.ticks(site, 2);
+  }
+
+  /** Guest memory as the guest sees it. */
+  async dump(site: string): Promise<Buffer> {
+    const filename = join(this.testbed.socketFolder, `dump-${site}.bin`);
+    const monitor = await this.monitor(site);
+    await monitor.execute("pmemsave", { val: 0, size: this.testbed.options.memoryBytes, filename });
+    const memory = await readFile(filename);
+    await rm(filename);
+    return memory;
+  }
+
+  /** Guest memory while the VM stands still for a moment. */
+  async stoppedDump(site: string): Promise<Buffer> {
+    const monitor = await this.monitor(site);
+    await monitor.execute("stop");
+    try {
+      return await this.dump(site);
+    } finally {
+      await monitor.execute("cont");
+    }
+  }
+
+  /** One leg. */
+  async migrate(from: string, to: string, options: LegOptions = {}): Promise<MigrateDone> {
+    const { downtimeLimitMs = 300, timeoutMs = null, bitsPerSecond = null } = options;
+    const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond };
+    const done = await this.site(from).ask("migrate", body, options.onLine, options.signal);
+    return done as unknown as MigrateDone;
+  }
+
+  /** A leg that is cut off at some point: how it ends, told without ever rejecting. */
+  begin(from: string, to: string, options: LegOptions = {}): Promise<LegEnd> {
+    return this.migrate(from, to, options).then(
+      (done) => ({ done, error: null }),
+      (error) => ({ done: null, error }),
+    );
+  }
+
+  /** Waits until the destination's QEMU has loaded everything, then halts the source's agent. */
+  async haltAtHandover(from: string, to: string): Promise<void> {
+    const monitor = await this.monitor(to);
+    let state = { status: "" };
+    do state = await monitor.execute("query-status");
+    while (state.status === "inmigrate");
+    this.halt(from);
+  }
+
+  /** Halts a site's agent where it is; `resume` lets it go on. */
+  halt(site: string): void {
+    process.kill(this.site(site).pid, "SIGSTOP");
+  }
+
+  resume(site: string): void {
+    process.kill(this.site(site).pid, "SIGCONT");
+  }
+
+  /** Waits until a site's agent does nothing with the VM. */
+  async idle(site: string): Promise<void> {
+    await waitFor(`site ${site} is idle`, async () => {
+      const { vms } = (await this.site(site).ask("list", {})) as unknown as { vms: { activity: unknown }[] };
+      return vms.every(({ activity }) => activity === null) || null;
+    });
+  }
+
+  /**
+   * One leg in which the source's agent is halted when the destination's QEMU has loaded everything. That QEMU
+   * then waits for COMMIT, the source's for its answer: both copies stand still and can be read.
+   */
+  async comparedLeg(from: string, to: string, options: LegOptions = {}): Promise<ComparedLeg> {
+    let reading: Promise<Omit<ComparedLeg, "done">> | null = null;
+    const onLine = (line: ControlLine) => {
+      options.onLine?.(line);
+      if (line["state"] !== "finishing") return;
+      reading = this.readBoth(from, to);
+      reading.catch(() => {});
+    };
+    const done = await this.migrate(from, to, { ...options, onLine });
+    if (reading === null) throw new Error("the leg never came to its end");
+    return { done, ...(await (reading as Promise<Omit<ComparedLeg, "done">>)) };
+  }
+
+  /** What the offline verifier says of the sites' stores; their agents are ended for it. */
+  async verifyStores(sites: readonly string[]): Promise<VerifyReport> {
+    await Promise.all(sites.map((name) => this.site(name).stop()));
+    return await verifyPaths(sites.map((name) => this.site(name).storePath));
+  }
+
+  /** Names in a site's folder of generations; none if there is no such folder. */
+  async generationFolders(site: string): Promise<string[]> {
+    const path = join(this.site(site).storePath, guestName, "generations");
+    return existsSync(path) ? (await readdir(path)).sort() : [];
+  }
+
+  /** Pid of the QEMU that a site's folder knows; null if none lives. */
+  async qemuPid(site: string): Promise<number | null> {
+    return (await findRecord(this.site(site).runPath(guestName)))?.pid ?? null;
+  }
+
+  /** Ends a site's QEMU as a crash would. */
+  async killQemu(site: string): Promise<void> {
+    const pid = await waitFor(`a QEMU at ${site}`, () => this.qemuPid(site));
+    process.kill(pid, "SIGKILL");
+    await waitFor("QEMU is gone", async () => (await this.qemuPid(site)) === null || null);
+  }
+
+  private async readBoth(from: string, to: string): Promise<Omit<ComparedLeg, "done">> {
+    await this.haltAtHandover(from, to);
+    try {
+      const source = await this.dump(from);
+      const destination = await this.dump(to);
+      if ((await this.runsAt(from)) || (await this.runsAt(to))) {
+        throw new Error("the source's agent was halted too late: a copy ran while memory was read");
+      }
+      return { source, destination };
+    } finally {
+      this.resume(from);
+    }
+  }
+
+  private async close(): Promise<void> {
+    process.off("SIGTERM", this.onSignal);
+    for (const guest of this.consoles) guest.close();
+    await this.runs.close();
+    for (const [name, site] of this.testbed.sites) {
+      // The signal also ends a process that is halted.
+      await site.kill();
+      for (let pid = await this.qemuPid(name); pid !== null; pid = await this.qemuPid(name)) {
+        process.kill(pid, "SIGKILL");
+        await sleep(20);
+      }
+    }
+    await this.testbed.close();
+  }
+
+  private killEverything(): void {
+    const { socketFolder } = this.testbed;
+    for (const site of this.testbed.sites.values()) {
+      killIfOurs(site.pid, site.options.folder);
+      killIfOurs(pidInRecord(join(site.runPath(guestName), "qemu.json")), socketFolder);
+    }
+    rmSync(socketFolder, { recursive: true, force: true });
+  }
+}
+
+/** Pages that differ, as a short text; empty if there are none. */
+export function differences(one: Buffer, other: Buffer): string {
+  if (one.length !== other.length) return `${one.length} bytes against ${other.length}`;
+  const pages: number[] = [];
+  for (let at = 0; at < one.length; at += PAGE) {
+    if (one.compare(other, at, at + PAGE, at, at + PAGE) !== 0) pages.push(at / PAGE);
+  }
+  if (pages.length === 0) return "";
+  return `${pages.length} pages differ: ${pages.slice(0, 20).join(", ")}`;
+}
+
+/** The tick counter in a dump. */
+export function counterIn(memory: Buffer): number {
+  return memory.readUInt32LE(counterAddress);
+}
+
+function monitorPath(site: string, socketFolder: string): string {
+  return join(socketFolder, `${site}.mon`);
+}
+
+function pidInRecord(path: string): number {
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid : 0;
+}
+
+/** Ends a process whose command line names a folder of the test: a pid alone may be another's by now. */
+function killIfOurs(pid: number, folder: string): void {
+  const path = `/proc/${pid}/cmdline`;
+  if (existsSync(path) && readFileSync(path, "utf8").includes(folder)) process.kill(pid, "SIGKILL");
+}

@@ -1,0 +1,131 @@
+import fc from "fast-check";
+import t from "tap";
+import { decodeMessage, encodeMessage, type Message, maxMessageLength } from "../../cli/wan/messages.ts";
+import { FormatError } from "../../src/errors.ts";
+
+const hex = "ab".repeat(32);
+const id = { generation: 3, root: hex };
+const vm = {
+  name: "web1",
+  machine: "pc-i440fx-7.2",
+  cpu: "qemu64",
+  accelerator: "tcg",
+  memoryBytes: 1 << 30,
+};
+const leg = "0b8f2b3e-7c0c-4f5a-9f61-0a4f3f9f8a11";
+
+/** One good message of each type. */
+const messages: Record<string, Record<string, unknown>> = {
+  challenge: { type: "challenge", protocol: 1, nonce: hex },
+  hello: { type: "hello", protocol: 1, site: "a", nonce: hex, mac: hex },
+  welcome: { type: "welcome", site: "b", mac: hex },
+  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", generation: 4, epoch: 5, key: hex },
+  offer: { type: "offer", have: [id] },
+  begin: {
+    type: "begin",
+    base: id,
+    machine: "pc",
+    regions: [{ name: "pc.ram", kind: "ram", lengthBytes: 4096 }],
+  },
+  ack: { type: "ack", sequence: 7 },
+  finish: { type: "finish", root: hex, sequence: 9 },
+  prepared: { type: "prepared", root: hex },
+  commit: { type: "commit", epoch: 6 },
+  running: { type: "running", epoch: 6 },
+  holder: { type: "holder", site: "c", id, deviceDigest: null, frames: 0 },
+  noted: { type: "noted" },
+  settle: { type: "settle", vm: "web1", epoch: 6 },
+  settled: { type: "settled", vm: "web1", epoch: 6, outcome: "owned" },
+  abort: { type: "abort", reason: "failed", message: "because" },
+};
+const decode = (value: unknown) => decodeMessage(JSON.stringify(value));
+
+t.test("every message comes back as it was sent", async (t) => {
+  for (const message of Object.values(messages)) {
+    t.strictSame(decodeMessage(encodeMessage(message as Message)), message, String(message["type"]));
+  }
+});
+
+t.test("a field that is unknown, missing or of another type is refused in every message", async (t) => {
+  for (const [type, message] of Object.entries(messages)) {
+    t.throws(() => decode({ ...message, extra: 1 }), FormatError, `${type} with more`);
+    for (const field of Object.keys(message)) {
+      const { [field]: _gone, ...rest } = message;
+      t.throws(() => decode(rest), FormatError, `${type} without ${field}`);
+      t.throws(
+        () => decode({ ...message, [field]: { odd: true } }),
+        FormatError,
+        `${type} with an odd ${field}`,
+      );
+    }
+  }
+});
+
+t.test("a peer cannot name paths, arguments or executables", async (t) => {
+  const { prepare } = messages;
+  for (const more of [
+    { args: ["-device", "x"] },
+    { disks: [] },
+    { path: "/etc" },
+    { accel: ["tcg"] },
+    { qemu: "/bin/sh" },
+  ]) {
+    t.throws(() => decode({ ...prepare, vm: { ...vm, ...more } }), FormatError, Object.keys(more)[0]);
+  }
+  for (const name of ["..", "a/b", "", "A", ".x", "x".repeat(64), "a\0b"]) {
+    t.throws(() => decode({ ...prepare, vm: { ...vm, name } }), FormatError, JSON.stringify(name));
+    t.throws(() => decode({ ...messages["settle"], vm: name }), FormatError);
+    t.throws(() => decode({ ...messages["holder"], site: name }), FormatError);
+  }
+  for (const text of ["pc,accel=tcg", "pc -kernel x", "", "pc\n", "p/c", "x".repeat(65)]) {
+    t.throws(() => decode({ ...prepare, vm: { ...vm, machine: text } }), FormatError, text);
+    t.throws(() => decode({ ...prepare, vm: { ...vm, cpu: text } }), FormatError, text);
+  }
+});
+
+t.test("numbers stay within what they can mean", async (t) => {
+  const bad = [-1, 0, 1.5, 2 ** 53, Number.MAX_VALUE, "1", null];
+  for (const value of bad) {
+    t.throws(() => decode({ ...messages["commit"], epoch: value }), FormatError, String(value));
+    t.throws(() => decode({ ...messages["prepare"], generation: value }), FormatError);
+    t.throws(() => decode({ ...messages["finish"], sequence: value }), FormatError);
+  }
+  t.throws(() => decode({ ...messages["holder"], frames: (1 << 16) + 1 }), FormatError);
+});
+
+t.test("lists have limits", async (t) => {
+  const regions = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ name: `r${i}`, kind: "ram", lengthBytes: 4096 }));
+  t.throws(() => decode({ ...messages["begin"], regions: [] }), FormatError);
+  t.throws(() => decode({ ...messages["begin"], regions: regions(65) }), FormatError);
+  t.throws(() => decode({ ...messages["offer"], have: new Array(1025).fill(id) }), FormatError);
+  t.throws(() => decode({ ...messages["abort"], message: "x".repeat(5000) }), FormatError);
+});
+
+t.test("text that is no message is refused with its reason", async (t) => {
+  for (const text of ["", "{", "null", "7", "[]", "{}", '{"type":"unheard"}', '{"type":7}']) {
+    t.throws(() => decodeMessage(text), FormatError, text);
+  }
+  t.throws(() => decodeMessage(" ".repeat(maxMessageLength + 1)), { code: "bad-length" });
+  t.throws(() => decode({ ...messages["ack"], sequence: "x" }), /sequence/);
+});
+
+t.test("whatever comes is a message or a FormatError", async () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.json(),
+        fc.string(),
+        fc.constantFrom(...Object.values(messages)).map((m) => JSON.stringify(m).slice(1)),
+      ),
+      (text) => {
+        try {
+          decodeMessage(text);
+          return true;
+        } catch (error) {
+          return error instanceof FormatError;
+        }
+      },
+    ),
+  );
+});
