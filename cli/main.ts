@@ -32,6 +32,11 @@ const commands = [
 ];
 for (const command of commands) program.addCommand(command.exitOverride());
 
+// A reader that has seen enough (`| head`) is no failure: the exit code stays that of the command.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

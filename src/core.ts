@@ -16,9 +16,6 @@ export { CoreCode, checkCoreResult } from "./core/codes.ts";
 export type { CoreHasher } from "./core/hasher.ts";
 export type { Kernels, Pointer } from "./core/kernels.ts";
 
-/** The unit of RAM, disks and deltas, in bytes. */
-export const PAGE_BYTES = 4096;
-
 const WASM_PAGE_BYTES = 65536;
 const MEMORY_BYTES_MAX = 65535 * WASM_PAGE_BYTES;
 /** The allocator's largest block, less than 1 GiB. */

@@ -4,7 +4,7 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { isValidName, nameRule } from "../store/vm-name.ts";
 import { sizeField } from "./units.ts";
-import { parseYaml, readYamlFile } from "./yaml-file.ts";
+import { parseYaml } from "./yaml-file.ts";
 
 const smallest = 1 << 20;
 const largest = 2 ** 41;
@@ -41,22 +41,14 @@ export interface VmDefinition {
   readonly args: readonly string[];
 }
 
-/** Reads a definition file. Throws OperationError "usage". */
-export async function readDefinition(path: string): Promise<VmDefinition> {
-  return fromYaml(await readYamlFile(path, schema));
-}
-
 /** Reads a definition from text; `path` is for messages. Throws OperationError "usage". */
 export function parseDefinition(text: string, path: string): VmDefinition {
-  return fromYaml(parseYaml(text, path, schema));
+  const { memory, disks: _none, ...rest } = parseYaml(text, path, schema);
+  return { ...rest, memoryBytes: memory };
 }
 
 /** The definition as the store keeps it. */
 export function formatDefinition(definition: VmDefinition): string {
   const { memoryBytes, ...rest } = definition;
   return stringify({ ...rest, memory: memoryBytes });
-}
-
-function fromYaml({ memory, disks: _none, ...rest }: z.infer<typeof schema>): VmDefinition {
-  return { ...rest, memoryBytes: memory };
 }

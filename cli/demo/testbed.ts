@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
-import { bootImage } from "./guest.ts";
+import { bootImage, ticksPerSecond } from "./guest.ts";
 import { GuestConsole } from "./guest-console.ts";
 import { forkLink, type RemoteLink } from "./link-process.ts";
 import { freePorts, SiteProcess } from "./site-process.ts";
@@ -72,7 +72,7 @@ export class Testbed {
   static async create(options: TestbedOptions): Promise<Testbed> {
     const testbed = new Testbed(options, await mkdtemp(join(tmpdir(), "bfmig-")));
     const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = options;
-    const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / 100);
+    const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / ticksPerSecond);
     await writeFile(testbed.imagePath, bootImage({ fillBytes, workingSetBytes, dirtyPagesPerTick }));
     return testbed;
   }

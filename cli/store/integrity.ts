@@ -28,7 +28,7 @@ import type { VmStore } from "./vm-store.ts";
 
 const runPages = 128;
 /** Prefix of folders that hold what failed a check. */
-export const damagedPrefix = "damaged-";
+const damagedPrefix = "damaged-";
 
 /** The ledger of checked generations of one VM. */
 export class IntegrityLedger {

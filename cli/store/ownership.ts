@@ -12,15 +12,13 @@ import { z } from "zod";
 import { OperationError } from "../errors.ts";
 import { writeFileAtomically } from "./atomic-file.ts";
 
-/**
- * `owned`: this site may run the VM. `released`: handed to `peer`, which has not confirmed: in doubt.
- * `away`: `peer` has it. `none`: never owned here.
- */
-export type OwnershipState = "none" | "owned" | "released" | "away";
-
 const recordSchema = z.strictObject({
   format: z.literal(1),
   vm: z.string(),
+  /**
+   * `owned`: this site may run the VM. `released`: handed to `peer`, which has not confirmed: in doubt.
+   * `away`: `peer` has it. `none`: never owned here.
+   */
   state: z.enum(["none", "owned", "released", "away"]),
   /** Newest epoch that this site knows of. */
   epoch: z.int().nonnegative(),

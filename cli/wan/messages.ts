@@ -137,8 +137,6 @@ export type Message = z.infer<typeof anyMessage>;
 export type MessageType = Message["type"];
 /** The message of one type. */
 export type MessageOf<T extends MessageType> = Extract<Message, { type: T }>;
-/** What a peer says of a VM. */
-export type TravellingDefinition = z.infer<typeof travellingDefinition>;
 
 /** Reads and checks a text message. Throws FormatError that names the field. */
 export function decodeMessage(text: string): Message {
