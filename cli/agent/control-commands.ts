@@ -60,8 +60,8 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     return { event: "done", vm: body.vm };
   }),
   attach: command(z.strictObject({ vm, qmpPath: z.string().min(1) }), async ({ agent }, body) => {
-    await attachVm(agent, body.vm, body.qmpPath);
-    return { event: "done", vm: body.vm };
+    const { warning } = await attachVm(agent, body.vm, body.qmpPath);
+    return { event: "done", vm: body.vm, warning };
   }),
   migrate: command(
     z.strictObject({

@@ -23,7 +23,7 @@ export async function startVm(agent: Agent, name: string): Promise<{ warning: st
     await ownForStart(agent, vm);
     const process = await launchFresh(agent.config, vm);
     adopt(agent, vm, process);
-    return { warning: await lostWriteWarning(agent.config, vm.definition, process.qmp) };
+    return { warning: await lostWriteWarning(process.qmp, vm.definition) };
   });
 }
 
@@ -48,9 +48,13 @@ export async function stopVm(agent: Agent, name: string, force: boolean, timeout
 }
 
 /** Takes over a VM whose QEMU somebody else started. */
-export async function attachVm(agent: Agent, name: string, qmpPath: string): Promise<void> {
+export async function attachVm(
+  agent: Agent,
+  name: string,
+  qmpPath: string,
+): Promise<{ warning: string | null }> {
   const vm = agent.require(name);
-  await vm.doing("attach", async () => {
+  return await vm.doing("attach", async () => {
     if (vm.qemu) throw new OperationError("failed", `Cannot attach ${name}: it runs here already`);
     const qmp = await connectQmp(qmpPath);
     try {
@@ -63,6 +67,7 @@ export async function attachVm(agent: Agent, name: string, qmpPath: string): Pro
       throw error;
     }
     vm.adopt({ kind: "attached", qmpPath, qmp }, () => agent.log.warn({ vm: name }, "its QEMU is gone"));
+    return { warning: await lostWriteWarning(qmp, vm.definition) };
   });
 }
 

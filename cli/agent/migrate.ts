@@ -3,7 +3,8 @@
 import { OperationError } from "../errors.ts";
 import { sendHolders } from "../leg/holders-exchange.ts";
 import type { ProgressEvent } from "../leg/progress.ts";
-import { type LegResult, SourceLeg } from "../leg/source-leg.ts";
+import type { LegResult } from "../leg/source-context.ts";
+import { SourceLeg } from "../leg/source-leg.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
 import type { Agent } from "./agent.ts";
 import { tidyGenerations } from "./housekeeping.ts";
@@ -143,7 +144,7 @@ async function runLeg(
   const { connection, sealed, core, result } = outcome;
   agent.background(`Telling ${request.to} what other sites hold`, async () => {
     try {
-      await sendHolders(core, connection, vm.store, config.site, sealed);
+      if (sealed) await sendHolders(core, connection, vm.store, config.site, sealed);
     } finally {
       connection.close();
       await tidyGenerations(agent, vm);

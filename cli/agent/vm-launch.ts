@@ -8,7 +8,7 @@ import type { SiteConfig } from "../config/site-config.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
 import { OperationError } from "../errors.ts";
 import { IncomingFeed } from "../leg/incoming-feed.ts";
-import { legCoreBytes } from "../leg/source-leg.ts";
+import { legCoreBytes } from "../leg/leg-core.ts";
 import {
   checkCpuModel,
   checkExtraArguments,
@@ -121,13 +121,9 @@ export async function acceleratorOf(qmp: QmpClient): Promise<Accelerator> {
 }
 
 /** Why this QEMU may lose guest writes in a migration; null if it does not. Asks what really accelerates it. */
-export async function lostWriteWarning(
-  config: SiteConfig,
-  definition: VmDefinition,
-  qmp: QmpClient,
-): Promise<string | null> {
-  const { version } = await probeQemu(config.qemu.binary);
-  return lostWriteRisk({ version, accel: await acceleratorOf(qmp), memoryBytes: definition.memoryBytes });
+export async function lostWriteWarning(qmp: QmpClient, definition: VmDefinition): Promise<string | null> {
+  const accel = await acceleratorOf(qmp);
+  return lostWriteRisk({ version: qmp.version, accel, memoryBytes: definition.memoryBytes });
 }
 
 async function launch(

@@ -100,6 +100,7 @@ function attach(): Command {
     .action((vm, options) =>
       runCommand(options, async () => {
         const done = await ask(options.control, "attach", { vm, qmpPath: resolve(options.qmp) });
+        if (typeof done["warning"] === "string") warn(done["warning"]);
         if (options.json) printJson(done);
         else print(`attached ${vm}`);
       }),

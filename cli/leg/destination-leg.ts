@@ -18,7 +18,7 @@ import type { Incoming, PeerConnection } from "../wan/connection.ts";
 import { abortError, protocolError } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import { type DestinationStore, openDestinationStore } from "./destination-store.ts";
-import { legCoreBytes } from "./source-leg.ts";
+import { legCoreBytes } from "./leg-core.ts";
 import { type DestinationState, destinationTransitions, StateMachine } from "./state-machine.ts";
 
 /** What a leg needs from the agent. */

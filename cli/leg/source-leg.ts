@@ -8,27 +8,22 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
-import type { RecordCounts } from "../../src/delta/vocabulary.ts";
-import type { Accelerator } from "../../src/generation/manifest.ts";
-import type { VmDefinition } from "../config/vm-definition.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import type { MigrationInfo } from "../qemu/migration-info.ts";
-import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
-import type { OwnershipRecord, OwnershipRegister } from "../store/ownership.ts";
-import type { VmStore } from "../store/vm-store.ts";
+import type { OwnershipRecord } from "../store/ownership.ts";
 import { abortError, type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
 import { type CommonBase, findCommonBase, ownBaseOf } from "./common-base.ts";
-import { LegProgress, type ProgressEvent } from "./progress.ts";
+import { legCoreBytes } from "./leg-core.ts";
+import { LegProgress } from "./progress.ts";
 import { Replies } from "./replies.ts";
+import type { LegResult, SourceLegContext, SourceOutcome } from "./source-context.ts";
 import { SourcePump, type StreamEnd } from "./source-pump.ts";
 import { SourceQemu } from "./source-qemu.ts";
 import { type SourceState, StateMachine, sourceTransitions } from "./state-machine.ts";
 import { decideSwitchover } from "./switchover.ts";
 
-/** Memory that a leg's core has from the start; its windows take about half of it. */
-export const legCoreBytes = 32 << 20;
 const offerTimeoutMs = 30_000;
 const preparedTimeoutMs = 60_000;
 const runningTimeoutMs = 15_000;
@@ -37,56 +32,6 @@ const streamQuietMs = 10_000;
 const pollMs = 50;
 /** What QEMU is told when it may stop at once; its own guess does not matter then. */
 const openDowntimeLimitMs = 60_000;
-
-/** What a leg needs from the agent. */
-export interface SourceLegContext {
-  readonly site: string;
-  readonly peer: string;
-  readonly definition: VmDefinition;
-  readonly ramBlock: string;
-  readonly accelerator: Accelerator;
-  readonly qmp: QmpClient;
-  readonly store: VmStore;
-  readonly ownership: OwnershipRegister;
-  /** The VM's digest key, 32 bytes. */
-  readonly key: Uint8Array;
-  /** Folder for the migration socket. */
-  readonly runPath: string;
-  readonly downtimeLimitMs: number;
-  readonly signal: AbortSignal;
-  readonly connect: () => Promise<PeerConnection>;
-  readonly onProgress: (event: ProgressEvent) => void;
-  readonly onState: (state: SourceState) => void;
-  readonly warn: (message: string) => void;
-  /** Ends the VM's QEMU at this site after the handover. */
-  readonly endQemu: () => Promise<void>;
-}
-
-/** What a leg cost. */
-export interface LegResult {
-  readonly leg: "first" | "return";
-  readonly generation: number;
-  readonly epoch: number;
-  readonly totalMs: number;
-  readonly downtimeMs: number;
-  readonly ramBytes: number;
-  readonly diskBytes: number;
-  readonly wireBytes: number;
-  readonly rounds: number;
-  readonly pages: RecordCounts;
-  readonly root: string;
-}
-
-/** How a leg ended: done, or in doubt when the peer did not answer after RELEASED. */
-export type SourceOutcome =
-  | {
-      readonly outcome: "done";
-      readonly result: LegResult;
-      readonly connection: PeerConnection;
-      readonly sealed: StoredGeneration;
-      readonly core: Core;
-    }
-  | { readonly outcome: "in-doubt"; readonly epoch: number };
 
 /** Runs one leg. Throws OperationError "aborted" when the VM goes on at the source. */
 export class SourceLeg {
@@ -306,19 +251,21 @@ export class SourceLeg {
       await this.race(this.replies.wait("running", runningTimeoutMs));
     } catch (error) {
       this.context.warn(`${peer} did not confirm that it runs ${vm}: ${messageOf(error)}`);
-      connection.close();
-      await this.seal(pump, end, root, epoch).catch((problem) => this.context.warn(messageOf(problem)));
-      this.machine.go("in-doubt");
-      return { outcome: "in-doubt", epoch };
+      return await this.leaveInDoubt(connection, pump, end, root, epoch);
     }
     const halfRttMs = Number.isFinite(pump.rate.minRttMs) ? pump.rate.minRttMs / 2 : 0;
     const downtimeMs = Math.max(0, Date.now() - stoppedAt - halfRttMs);
     const totalMs = performance.now() - this.startedAt;
     const { wireBytes } = connection;
-    await ownership.write({ ...record, state: "away", epoch, peer, generation });
+    try {
+      await ownership.write({ ...record, state: "away", epoch, peer, generation });
+    } catch (error) {
+      this.context.warn(`Cannot record that ${vm} is at ${peer}: ${messageOf(error)}`);
+      return await this.leaveInDoubt(connection, pump, end, root, epoch);
+    }
     this.machine.go("handed-over");
     const sealed = await this.seal(pump, end, root, epoch);
-    await this.context.endQemu();
+    await this.context.endQemu().catch((error) => this.context.warn(messageOf(error)));
     const result: LegResult = {
       leg: pump.usedBase.mode === "nothing" ? "first" : "return",
       generation,
@@ -335,8 +282,40 @@ export class SourceLeg {
     return { outcome: "done", result, connection, sealed, core };
   }
 
-  /** Completes this site's own copy: from now on it is restartable here. */
+  /** Only the peer knows how it ended; the agent asks it. The VM stays stopped here, its state is kept. */
+  private async leaveInDoubt(
+    connection: PeerConnection,
+    pump: SourcePump,
+    end: StreamEnd,
+    root: Uint8Array,
+    epoch: number,
+  ): Promise<SourceOutcome> {
+    connection.close();
+    await this.seal(pump, end, root, epoch);
+    this.machine.go("in-doubt");
+    return { outcome: "in-doubt", epoch };
+  }
+
+  /**
+   * Completes this site's own copy: from now on it is restartable here. Null when that fails: the handover stands
+   * all the same, and the generations before it are still here.
+   */
   private async seal(
+    pump: SourcePump,
+    end: StreamEnd,
+    root: Uint8Array,
+    epoch: number,
+  ): Promise<StoredGeneration | null> {
+    try {
+      return await this.sealOrThrow(pump, end, root, epoch);
+    } catch (error) {
+      this.context.warn(`Cannot keep generation ${pump.writer.generation} here: ${messageOf(error)}`);
+      await pump.writer.discard();
+      return null;
+    }
+  }
+
+  private async sealOrThrow(
     pump: SourcePump,
     end: StreamEnd,
     root: Uint8Array,

@@ -26,7 +26,8 @@ export class PeerConnection {
   private handler: ((incoming: Incoming) => void) | null = null;
   private lost: OperationError | null = null;
   private pacer: Pacer | null = null;
-  private countedBefore = 0;
+  private handshakeBytes = 0;
+  private idleBytes = 0;
   private heardAt = performance.now();
   private readonly lostListeners = new Set<(error: OperationError) => void>();
 
@@ -44,14 +45,19 @@ export class PeerConnection {
     this.onLost(() => clearInterval(beat));
   }
 
-  /** Bytes on the wire in both directions since the connection was opened, or since `beginCount`. */
+  /** Bytes on the wire in both directions: of the handshake, and since it or since `beginCount`. */
   get wireBytes(): number {
-    return this.transport.bytesWritten + this.transport.bytesRead - this.countedBefore;
+    return this.transport.bytesWritten + this.transport.bytesRead - this.idleBytes;
   }
 
-  /** Counts bytes on the wire anew. */
+  /** The handshake has ended. */
+  markAuthenticated(): void {
+    this.handshakeBytes = this.wireBytes;
+  }
+
+  /** Counts anew what crosses the wire, as if the handshake had just ended: what kept it alive does not count. */
   beginCount(): void {
-    this.countedBefore += this.wireBytes;
+    this.idleBytes += this.wireBytes - this.handshakeBytes;
   }
 
   get isOpen(): boolean {

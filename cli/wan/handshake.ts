@@ -52,6 +52,7 @@ export async function dial(url: string, peer: string, identity: Identity): Promi
       throw new OperationError("refused", `Cannot trust ${url}: it is site ${welcome.site}, not ${peer}`);
     }
     connection.site = peer;
+    connection.markAuthenticated();
     return connection;
   } catch (error) {
     connection.close();
