@@ -9,7 +9,13 @@ import { readYamlFile } from "./yaml-file.ts";
 
 const nameField = z.string().refine(isValidName, `names have ${nameRule}`);
 const pathField = z.string().min(1);
-const peerUrl = z.string().regex(/^wss?:\/\/[^/\s]+$/, "write ws://HOST:PORT");
+const peerUrl = z
+  .string()
+  .regex(/^wss?:\/\/[^/\s@]+:\d{1,5}$/, "write ws://HOST:PORT")
+  .refine(
+    (url) => url.startsWith("wss:") || isLoopback(hostOf(url)),
+    "connections are not encrypted yet: ws:// goes to loopback only, through a tunnel (ssh, WireGuard)",
+  );
 
 const schema = z.strictObject({
   site: nameField,
@@ -65,8 +71,7 @@ function listenAddress(text: string, path: string): { host: string; port: number
   const port = Number(text.slice(colon + 1));
   if (port > 65535)
     throw new OperationError("usage", `Cannot use ${path}: listen: port ${port} exceeds 65535`);
-  const loopback = host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
-  if (!loopback) {
+  if (!isLoopback(host)) {
     throw new OperationError(
       "refused",
       `Cannot listen on ${host}: connections are not encrypted yet, so only loopback addresses are allowed; ` +
@@ -74,4 +79,16 @@ function listenAddress(text: string, path: string): { host: string; port: number
     );
   }
   return { host, port };
+}
+
+/** The host of a ws:// or wss:// URL, without the brackets of IPv6. */
+function hostOf(url: string): string {
+  return url
+    .replace(/^wss?:\/\//, "")
+    .replace(/:\d+$/, "")
+    .replace(/^\[|\]$/g, "");
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }

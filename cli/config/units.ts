@@ -64,8 +64,10 @@ export function formatRate(bitsPerSecond: number): string {
 
 /** A time for people: `1.23 s`, `45 ms`. */
 export function formatTime(ms: number): string {
-  if (ms >= 60_000) return `${Math.floor(ms / 60_000)} m ${Math.round((ms % 60_000) / 1000)} s`;
-  return ms >= 1000 ? `${(ms / 1000).toFixed(2)} s` : `${Math.round(ms)} ms`;
+  if (Math.round(ms) < 1000) return `${Math.round(ms)} ms`;
+  if (Math.round(ms / 10) < 6000) return `${(ms / 1000).toFixed(2)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
 }
 
 function parse(text: string, units: Record<string, number>, what: string, accepted: string): number {

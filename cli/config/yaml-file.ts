@@ -1,7 +1,7 @@
 /** YAML files checked against a schema; errors name file, line and field. */
 
 import { readFile } from "node:fs/promises";
-import { isNode, LineCounter, parseDocument } from "yaml";
+import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from "yaml";
 import type { z } from "zod";
 import { messageOf, OperationError } from "../errors.ts";
 
@@ -30,21 +30,36 @@ export function parseYaml<T>(text: string, path: string, schema: z.ZodType<T>): 
     const { line, col } = lines.linePos(error.pos[0]);
     throw new OperationError("usage", `Cannot read ${path}:${line}:${col}: ${error.message}`);
   }
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 10 }));
+  const parsed = schema.safeParse(valueOf(document, path));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const field = issue.path.map(String).join(".");
-  const line = lineOf(issue.path);
+  const where = issue.code === "unrecognized_keys" ? [...issue.path, issue.keys[0]] : issue.path;
+  const node = nodeOf(document, where);
+  const line = node?.range ? `:${lines.linePos(node.range[0]).line}` : "";
   throw new OperationError(
     "usage",
     `Cannot use ${path}${line}: ${field ? `${field}: ` : ""}${issue.message}`,
   );
+}
 
-  function lineOf(fields: readonly PropertyKey[]): string {
-    for (let depth = fields.length; depth >= 0; depth--) {
-      const node = depth === 0 ? document.contents : document.getIn(fields.slice(0, depth), true);
-      if (isNode(node) && node.range) return `:${lines.linePos(node.range[0]).line}`;
-    }
-    return "";
+function valueOf(document: Document, path: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 10 });
+  } catch (error) {
+    // Aliases of nothing, and those that would multiply the document, come out only here.
+    throw new OperationError("usage", `Cannot read ${path}: ${messageOf(error)}`);
   }
+}
+
+/** Where a field is: its name if it is in a map, else its value, else what should contain it. */
+function nodeOf(document: Document, fields: readonly PropertyKey[]): Node | null {
+  for (let depth = fields.length; depth > 0; depth--) {
+    const parent = depth === 1 ? document.contents : document.getIn(fields.slice(0, depth - 1), true);
+    const name = fields[depth - 1];
+    const pair = isMap(parent) ? parent.items.find(({ key }) => isScalar(key) && key.value === name) : null;
+    const node = pair ? pair.key : document.getIn(fields.slice(0, depth), true);
+    if (isNode(node) && node.range) return node;
+  }
+  return isNode(document.contents) ? document.contents : null;
 }
