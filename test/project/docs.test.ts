@@ -2,8 +2,7 @@
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { extname, posix } from "node:path";
-import { fileURLToPath } from "node:url";
+import { posix } from "node:path";
 import t from "tap";
 import { agentCommand } from "../../cli/commands/agent.ts";
 import { demoCommand } from "../../cli/commands/demo.ts";
@@ -50,9 +49,7 @@ t.test("README lists the commands of the program with their arguments and option
 });
 
 t.test("the program offers the commands that README lists", async (t) => {
-  const self = fileURLToPath(import.meta.url);
-  const main = fileURLToPath(new URL(`../../cli/main${extname(self)}`, import.meta.url));
-  const { stdout } = spawnSync(process.execPath, [...process.execArgv, main, "--help"], { encoding: "utf8" });
+  const { stdout } = spawnSync(process.execPath, ["dist/cli/main.js", "--help"], { encoding: "utf8" });
   const offered = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[|<)/gm)].map(([, name]) => name);
   const listed = rowsOf(readme, "## Commands", "command").map(
     ([command]) => codeIn(command)[0].split(" ")[0],
