@@ -29,6 +29,7 @@ export class Agent {
   readonly identity: Identity;
   /** Connections made ahead of need. */
   readonly peers: PeerPool;
+  private readonly end = new AbortController();
   private readonly vms = new Map<string, ManagedVm>();
 
   private constructor(config: SiteConfig, log: Logger, core: Core, identity: Identity) {
@@ -55,6 +56,18 @@ export class Agent {
       if (removed > 0) log.info({ vm: name, removed }, "removed what unfinished legs had left");
     }
     return agent;
+  }
+
+  /** Fires when the agent is told to end. */
+  get ending(): AbortSignal {
+    return this.end.signal;
+  }
+
+  /** Ends what the agent does; VMs run on. */
+  stop(): void {
+    this.end.abort();
+    this.peers.stop();
+    for (const vm of this.list()) vm.activity?.cancel.abort();
   }
 
   list(): ManagedVm[] {

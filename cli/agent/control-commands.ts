@@ -73,6 +73,11 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     }),
     ({ agent, signal, send }, body) => migrate(agent, body, signal, send),
   ),
+  cancel: command(z.strictObject({ vm }), async ({ agent }, body) => {
+    const { activity } = agent.require(body.vm);
+    activity?.cancel.abort();
+    return { event: "done", vm: body.vm, cancelled: activity?.what ?? null };
+  }),
   generations: command(z.strictObject({ vm }), async ({ agent }, body) => {
     const { generations, unusable } = await agent.require(body.vm).store.list();
     const rows = generations.map(async (one) => ({

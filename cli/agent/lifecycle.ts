@@ -72,17 +72,17 @@ export async function attachVm(
 }
 
 /** After a start of the agent: finds the VMs that still run and settles what was left open. */
-export async function findAgain(agent: Agent, signal: AbortSignal): Promise<void> {
+export async function findAgain(agent: Agent): Promise<void> {
   for (const vm of agent.list()) {
     try {
-      await findOne(agent, vm, signal);
+      await findOne(agent, vm);
     } catch (error) {
       agent.log.error({ vm: vm.name, reason: messageOf(error) }, "cannot find out how the VM is");
     }
   }
 }
 
-async function findOne(agent: Agent, vm: ManagedVm, signal: AbortSignal): Promise<void> {
+async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
   const record = await agent.ownership.read(vm.name);
   const process = await adoptQemu(vm.runPath);
   if (record.state === "none" || record.state === "away") {
@@ -94,7 +94,7 @@ async function findOne(agent: Agent, vm: ManagedVm, signal: AbortSignal): Promis
   if (process) adopt(agent, vm, process);
   else await attachAgain(agent, vm);
   if (record.state === "released") {
-    agent.background(`Settling ${vm.name}`, () => settleInBackground(agent, vm, signal));
+    agent.background(`Settling ${vm.name}`, () => settleInBackground(agent, vm, agent.ending));
   } else if (vm.qemu && !(await isRunning(vm.qemu.qmp))) {
     // Stopped by a handover that never came to RELEASED, or taken over but not yet let run.
     await vm.qemu.qmp.execute("cont");

@@ -9,7 +9,7 @@ import { isRunning } from "../qemu/qmp-client.ts";
 import type { Agent } from "./agent.ts";
 import { tidyGenerations } from "./housekeeping.ts";
 import type { Activity, ManagedVm, RunningQemu } from "./managed-vm.ts";
-import { settle } from "./settle.ts";
+import { settle, settleInBackground } from "./settle.ts";
 import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
 
 /** What the operator asks for. */
@@ -59,13 +59,14 @@ export async function migrate(
     if (request.to === agent.config.site) {
       throw new OperationError("usage", `Cannot migrate ${vm.name} to ${request.to}: it is there`);
     }
-    const stop = AbortSignal.any([signal, activity.cancel.signal]);
-    const timer =
-      request.timeoutMs === null ? null : setTimeout(() => activity.cancel.abort(), request.timeoutMs);
+    const late = new AbortController();
+    const stop = AbortSignal.any([signal, activity.cancel.signal, late.signal]);
+    const timer = request.timeoutMs === null ? undefined : setTimeout(() => late.abort(), request.timeoutMs);
+    const onStopped = () => clearTimeout(timer);
     try {
-      return await runLeg(agent, vm, qemu, request, activity, stop, onProgress);
+      return await runLeg(agent, vm, qemu, request, activity, { signal: stop, onProgress, onStopped });
     } catch (error) {
-      if (timer !== null && activity.cancel.signal.aborted && !signal.aborted) {
+      if (late.signal.aborted && error instanceof OperationError && error.reason === "aborted") {
         throw new OperationError(
           "aborted",
           `Migration aborted, ${vm.name} stays at ${agent.config.site}: no switchover within ${request.timeoutMs} ms; ` +
@@ -75,9 +76,17 @@ export async function migrate(
       }
       throw error;
     } finally {
-      if (timer !== null) clearTimeout(timer);
+      clearTimeout(timer);
     }
   });
+}
+
+/** How a leg is watched. */
+interface LegWatch {
+  readonly signal: AbortSignal;
+  readonly onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void;
+  /** The VM is stopped for the switchover: no time limit ends the leg any more. */
+  readonly onStopped: () => void;
 }
 
 async function runLeg(
@@ -86,9 +95,9 @@ async function runLeg(
   qemu: RunningQemu,
   request: MigrateRequest,
   activity: Activity,
-  signal: AbortSignal,
-  onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void,
+  watch: LegWatch,
 ): Promise<MigrateDone> {
+  const { signal, onProgress, onStopped } = watch;
   const { config, log } = agent;
   const leg = new SourceLeg({
     site: config.site,
@@ -116,6 +125,7 @@ async function runLeg(
       activity.state = state;
       log.info({ vm: vm.name, to: request.to, state }, "leg");
       onProgress({ event: "state", state });
+      if (state === "stopped") onStopped();
     },
     warn: (message) => log.warn({ vm: vm.name }, message),
     endQemu: () => endQemu(vm, qemu),
@@ -124,6 +134,7 @@ async function runLeg(
   if (outcome.outcome === "in-doubt") {
     const settled = await settle(agent, vm);
     if (settled === "unknown") {
+      agent.background(`Settling ${vm.name}`, () => settleInBackground(agent, vm, agent.ending));
       throw new OperationError(
         "inDoubt",
         `Ownership of ${vm.name} is in doubt: ${request.to} did not confirm that it runs there. It stays stopped here; ` +

@@ -41,6 +41,19 @@ export async function recover(
       number === null ? generations.at(-1) : generations.find((one) => one.manifest.generation === number);
     if (vm.qemu && (await isRunning(vm.qemu.qmp)))
       throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
+    if (record.state !== "owned" && !force) throw refusal(name, record, generation ?? null);
+    const epoch = record.state === "owned" ? record.epoch : record.epoch + 2;
+    const own = async () => {
+      const current = await agent.ownership.read(name);
+      const from = generation?.manifest.generation ?? current.generation;
+      await agent.ownership.write({ ...current, state: "owned", epoch, generation: from });
+    };
+    if (vm.qemu && number === null && record.state === "released") {
+      // The VM itself is still here, stopped in the handover: newer than any generation.
+      await vm.exclusively(own);
+      await vm.qemu.qmp.execute("cont");
+      return { generation: record.generation, ageMs: 0, epoch, resumed: true };
+    }
     if (!generation) {
       const which = number === null ? "no generation" : `no generation ${number}`;
       const [broken] = unusable;
@@ -50,23 +63,6 @@ export async function recover(
       );
     }
     const ageMs = Date.now() - Date.parse(generation.manifest.createdAt);
-    if (record.state !== "owned" && !force) throw refusal(name, record, generation, ageMs);
-    const epoch = record.state === "owned" ? record.epoch : record.epoch + 2;
-    const own = async () => {
-      const current = await agent.ownership.read(name);
-      await agent.ownership.write({
-        ...current,
-        state: "owned",
-        epoch,
-        generation: generation.manifest.generation,
-      });
-    };
-    if (vm.qemu && number === null && record.state === "released") {
-      // The VM itself is still here, stopped in the handover: newer than any generation.
-      await vm.exclusively(own);
-      await vm.qemu.qmp.execute("cont");
-      return { generation: record.generation, ageMs: 0, epoch, resumed: true };
-    }
     await requireIntact(agent, vm, generation);
     if (vm.qemu) await endQemu(vm, vm.qemu);
     await restart(agent, vm, generation, own);
@@ -117,15 +113,19 @@ async function restart(
 function refusal(
   name: string,
   record: { readonly state: string; readonly peer: string },
-  generation: StoredGeneration,
-  ageMs: number,
+  generation: StoredGeneration | null,
 ): OperationError {
-  const minutes = Math.max(1, Math.round(ageMs / 60_000));
   const owner = record.peer || "another site";
   const why = record.state === "released" ? `its handover to ${owner} is in doubt` : `${owner} has it`;
+  let loss = "";
+  if (generation) {
+    const ageMs = Date.now() - Date.parse(generation.manifest.createdAt);
+    const minutes = Math.max(1, Math.round(ageMs / 60_000));
+    loss = `; the ${minutes} min since generation ${generation.manifest.generation} are lost then`;
+  }
   return new OperationError(
     "refused",
     `Cannot recover ${name} here: ${why}. If that site is lost for good, fence it (make sure that it can never run ` +
-      `${name} again) and use --force; the ${minutes} min since generation ${generation.manifest.generation} are lost then`,
+      `${name} again) and use --force${loss}`,
   );
 }

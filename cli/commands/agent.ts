@@ -21,9 +21,8 @@ export function agentCommand(): Command {
         const config = await readSiteConfig(options.config);
         const log = pino({ base: { site: config.site } }, pino.destination({ fd: 2, sync: true }));
         const agent = await Agent.open(config, log);
-        const ending = new AbortController();
         const control = await startControlServer(agent);
-        await findAgain(agent, ending.signal);
+        await findAgain(agent);
         const { host, port } = config.listen;
         const listener = await listen(
           host,
@@ -46,9 +45,7 @@ export function agentCommand(): Command {
             `site ${config.site} listens on ${host}:${listener.address.port}, control socket ${config.control}`,
           );
         await untilSignal();
-        ending.abort();
-        agent.peers.stop();
-        for (const vm of agent.list()) vm.activity?.cancel.abort();
+        agent.stop();
         control.close();
         control.closeIdleConnections();
         await listener.close();

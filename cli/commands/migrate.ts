@@ -4,6 +4,7 @@ import { Command } from "@commander-js/extra-typings";
 import type { MigrateDone } from "../agent/migrate.ts";
 import { formatSize, formatTime, parseRate, parseTime } from "../config/units.ts";
 import { ask } from "../control-client.ts";
+import { messageOf } from "../errors.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { LegProgressBar } from "./leg-progress-bar.ts";
 import {
@@ -14,6 +15,7 @@ import {
   printJson,
   progressOption,
   runCommand,
+  warn,
 } from "./output.ts";
 
 /** The command. */
@@ -38,9 +40,12 @@ export function migrateCommand(): Command {
           timeoutMs: options.timeout ?? null,
           bitsPerSecond: options.bandwidth ?? null,
         };
+        // The agent is asked to stop, and then says how it ended: after the handover it is too late to stop.
+        interruptSignal().addEventListener("abort", () => {
+          ask(options.control, "cancel", { vm }).catch((error) => warn(messageOf(error)));
+        });
         try {
           const done = await ask(options.control, "migrate", body, {
-            signal: interruptSignal(),
             onLine: (line) => (options.json ? printJson(line) : bar.show(line)),
           });
           bar.end();

@@ -30,7 +30,7 @@ export function parseYaml<T>(text: string, path: string, schema: z.ZodType<T>): 
     const { line, col } = lines.linePos(error.pos[0]);
     throw new OperationError("usage", `Cannot read ${path}:${line}:${col}: ${error.message}`);
   }
-  const parsed = schema.safeParse(valueOf(document, path));
+  const parsed = schema.safeParse(plainValue(document, path));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const field = issue.path.map(String).join(".");
@@ -43,7 +43,7 @@ export function parseYaml<T>(text: string, path: string, schema: z.ZodType<T>): 
   );
 }
 
-function valueOf(document: Document, path: string): unknown {
+function plainValue(document: Document, path: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 10 });
   } catch (error) {

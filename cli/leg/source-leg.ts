@@ -59,9 +59,9 @@ export class SourceLeg {
     this.failing.catch(() => {});
     this.replies = new Replies(context.peer);
     // QEMU needs a while until its first page comes: it begins while the peer is asked what it has.
-    this.qemu = new SourceQemu(context.qmp, context.runPath, (reason) =>
-      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`)),
-    );
+    const onFailed = (reason: string) =>
+      this.failed(new OperationError("aborted", `QEMU ended the migration: ${reason}`));
+    this.qemu = new SourceQemu(context.qmp, context.runPath, onFailed, context.warn);
   }
 
   async run(): Promise<SourceOutcome> {
@@ -85,7 +85,7 @@ export class SourceLeg {
     } catch (error) {
       connection?.send({ type: "abort", reason: "cancelled", message: messageOf(error).slice(0, 1000) });
       connection?.close();
-      await this.qemu.giveUp(this.machine.state === "completing", this.context.warn);
+      await this.qemu.giveUp(this.machine.state === "completing");
       if (pump?.isEstablished) await pump.writer.discard();
       await this.doubtBase(pump);
       this.machine.go("aborted");
@@ -244,7 +244,7 @@ export class SourceLeg {
     this.isReleased = true;
     const epoch = record.epoch + 1;
     const generation = pump.writer.generation;
-    await ownership.write({ ...record, state: "released", epoch, peer, generation });
+    await this.release({ ...record, state: "released", epoch, peer, generation });
     this.machine.go("released");
     connection.send({ type: "commit", epoch });
     try {
@@ -280,6 +280,19 @@ export class SourceLeg {
       root: toHex(root),
     };
     return { outcome: "done", result, connection, sealed, core };
+  }
+
+  /** Records RELEASED. If the disk refuses, it may still be there in part: the next epoch overrules it. */
+  private async release(released: OwnershipRecord): Promise<void> {
+    const { ownership } = this.context;
+    try {
+      await ownership.write(released);
+    } catch (error) {
+      await ownership
+        .write({ ...released, state: "owned", epoch: released.epoch + 1 })
+        .catch((problem) => this.context.warn(messageOf(problem)));
+      throw error;
+    }
   }
 
   /** Only the peer knows how it ended; the agent asks it. The VM stays stopped here, its state is kept. */

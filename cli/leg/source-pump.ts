@@ -15,6 +15,7 @@ import { type Geometry, placeRegions, type Region, sameGeometry } from "../../sr
 import { type RamBlock, streamCommands } from "../../src/qemu-stream/vocabulary.ts";
 import { OperationError } from "../errors.ts";
 import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
+import type { SafeHold } from "../qemu/safe-hold.ts";
 import { GenerationContent } from "../store/generation-reader.ts";
 import { beginGeneration, type GenerationWriter } from "../store/generation-writer.ts";
 import type { PeerConnection } from "../wan/connection.ts";
@@ -72,11 +73,11 @@ export class SourcePump {
   private resolveEnded: (end: StreamEnd) => void = () => {};
   private base: CommonBase;
   private outgoing: OutgoingMigration | null = null;
+  private hold: SafeHold | null = null;
   private earlyPings: number[] = [];
   private established: Established | null = null;
   private regionOfBlock: number[] = [];
   private mustDrain = false;
-  private held = false;
 
   constructor(options: PumpOptions) {
     this.options = options;
@@ -133,8 +134,9 @@ export class SourcePump {
   }
 
   /** Binds the migration whose reading is held when the backlog is too long. */
-  attach(outgoing: OutgoingMigration): void {
+  attach(outgoing: OutgoingMigration, hold: SafeHold): void {
     this.outgoing = outgoing;
+    this.hold = hold;
     for (const value of this.earlyPings.splice(0)) outgoing.answerPong(value);
   }
 
@@ -158,8 +160,7 @@ export class SourcePump {
   /** From now on reads at full speed whatever the backlog: QEMU holds its main lock. */
   drain(): void {
     this.mustDrain = true;
-    this.held = false;
-    this.outgoing?.resume();
+    this.hold?.release();
   }
 
   /** Closes what the pump holds open. The writer stays the caller's. */
@@ -174,11 +175,10 @@ export class SourcePump {
   }
 
   private pace(): void {
-    if (this.outgoing === null || this.mustDrain) return;
+    if (this.hold === null || this.mustDrain) return;
     const tooMuch = this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
-    if (tooMuch && !this.held) this.outgoing.pause();
-    else if (!tooMuch && this.held) this.outgoing.resume();
-    this.held = tooMuch;
+    if (tooMuch) this.hold.hold();
+    else this.hold.release();
   }
 
   private answerPing(value: number): void {

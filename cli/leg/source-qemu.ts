@@ -4,18 +4,30 @@ import { join } from "node:path";
 import { messageOf } from "../errors.ts";
 import { type OutgoingMigration, startOutgoing } from "../qemu/outgoing-migration.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
+import { SafeHold } from "../qemu/safe-hold.ts";
 import type { SourcePump } from "./source-pump.ts";
+
+/** QEMU's own limit, out of the way: our reading sets the pace. */
+const fullBytesPerSecond = 2 ** 40;
 
 /** Holds the first chunks until there is a pump, then hands everything to it. */
 export class SourceQemu {
   private readonly qmp: QmpClient;
   private readonly starting: Promise<OutgoingMigration>;
   private readonly early: Uint8Array[] = [];
+  private readonly warn: (message: string) => void;
+  private hold: SafeHold | null = null;
   private pump: SourcePump | null = null;
 
   /** Tells QEMU to migrate. `onFailed` is called if it ends the migration. */
-  constructor(qmp: QmpClient, runPath: string, onFailed: (reason: string) => void) {
+  constructor(
+    qmp: QmpClient,
+    runPath: string,
+    onFailed: (reason: string) => void,
+    warn: (message: string) => void,
+  ) {
     this.qmp = qmp;
+    this.warn = warn;
     this.starting = this.start(runPath, onFailed);
     this.starting.catch(() => {});
   }
@@ -27,17 +39,20 @@ export class SourceQemu {
 
   /** From now on the pump takes the stream. */
   pumpInto(outgoing: OutgoingMigration, pump: SourcePump): void {
+    const hold = this.hold as SafeHold;
     this.pump = pump;
-    pump.attach(outgoing);
+    pump.attach(outgoing, hold);
     for (const chunk of this.early.splice(0)) pump.push(chunk);
-    outgoing.resume();
+    hold.release();
   }
 
   /**
    * Makes the VM run again after a leg that did not come to RELEASED. `isCompleting`: SHUT 0 was answered, so QEMU
    * is, or will be, in postmigrate, and only `cont` revives the VM.
    */
-  async giveUp(isCompleting: boolean, warn: (message: string) => void): Promise<void> {
+  async giveUp(isCompleting: boolean): Promise<void> {
+    const { warn } = this;
+    this.hold?.release();
     const outgoing = await this.starting.catch(() => null);
     if (outgoing === null) return;
     if (isCompleting) {
@@ -51,6 +66,7 @@ export class SourceQemu {
   private async start(runPath: string, onFailed: (reason: string) => void): Promise<OutgoingMigration> {
     const outgoing = await startOutgoing(this.qmp, {
       socketPath: join(runPath, "out.sock"),
+      maxBandwidthBytesPerSecond: fullBytesPerSecond,
       onData: (chunk) => {
         if (this.pump) this.pump.push(chunk);
         else this.early.push(chunk);
@@ -59,7 +75,8 @@ export class SourceQemu {
     outgoing.failed.then(onFailed);
     outgoing.preSwitchover.catch(() => {});
     outgoing.completed.catch(() => {});
-    if (this.pump === null) outgoing.pause();
+    this.hold = new SafeHold(outgoing, fullBytesPerSecond, (error) => this.warn(messageOf(error)));
+    this.hold.hold();
     return outgoing;
   }
 }
