@@ -37,8 +37,11 @@ export async function ask(
       let last: ControlLine | null = null;
       const lines = createInterface({ input: response });
       lines.on("line", (text) => {
-        const line = JSON.parse(text) as ControlLine;
-        if (line.event === "done" || line.event === "error") last = line;
+        const line = parseLine(text);
+        if (line === null) {
+          failed(new Error("what answers there is no agent"));
+          response.destroy();
+        } else if (line.event === "done" || line.event === "error") last = line;
         else options.onLine?.(line);
       });
       response.on("error", failed);
@@ -55,7 +58,18 @@ export async function ask(
   });
 }
 
+/** A line of an agent; null if it is not one. */
+function parseLine(text: string): ControlLine | null {
+  try {
+    const line = JSON.parse(text) as Partial<ControlLine> | null;
+    return typeof line?.event === "string" ? (line as ControlLine) : null;
+  } catch {
+    return null;
+  }
+}
+
 function errorOf(line: ControlLine): OperationError {
-  const reason = typeof line["reason"] === "string" && line["reason"] in ExitCode ? line["reason"] : "failed";
+  const given = String(line["reason"]);
+  const reason = given !== "done" && Object.hasOwn(ExitCode, given) ? given : "failed";
   return new OperationError(reason as ExitReason, String(line["message"]));
 }

@@ -8,10 +8,10 @@ import { demoCommand } from "./commands/demo.ts";
 import { generationCommands } from "./commands/generations.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { migrateCommand } from "./commands/migrate.ts";
-import { warn } from "./commands/output.ts";
+import { reportFailure } from "./commands/output.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { vmCommands } from "./commands/vm.ts";
-import { ExitCode, messageOf, OperationError } from "./errors.ts";
+import { ExitCode, OperationError } from "./errors.ts";
 
 /** Where package.json is, seen from dist/cli/. */
 const packageUrl = new URL("../../package.json", import.meta.url);
@@ -33,17 +33,20 @@ const commands = [
 for (const command of commands) program.addCommand(command.exitOverride());
 
 // A reader that has seen enough (`| head`) is no failure: the exit code stays that of the command.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-});
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError)
-    process.exitCode = error.exitCode === 0 ? ExitCode.done : ExitCode.usage;
+  const isWord = error instanceof CommanderError;
+  if (isWord && error.exitCode === 0) process.exitCode = ExitCode.done;
   else {
-    warn(messageOf(error));
-    process.exitCode = ExitCode[error instanceof OperationError ? error.reason : "failed"];
+    const failure = isWord ? new OperationError("usage", error.message.replace(/^error: /, "")) : error;
+    // What Commander throws it has told already.
+    reportFailure(failure, { json: process.argv.includes("--json"), tell: !isWord });
   }
 }

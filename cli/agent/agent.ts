@@ -51,11 +51,17 @@ export class Agent {
       const path = join(config.store, name, "vm.yaml");
       const text = await readFile(path, "utf8").catch(() => null);
       if (text === null) continue;
-      const vm = agent.add(parseDefinition(text, path));
-      const removed = await vm.store.sweep();
-      if (removed > 0) log.info({ vm: name, removed }, "removed what unfinished legs had left");
+      agent.add(parseDefinition(text, path));
     }
     return agent;
+  }
+
+  /** Removes what unfinished legs left. Only for the agent that has the control socket: another's leg may be under way. */
+  async sweep(): Promise<void> {
+    for (const vm of this.list()) {
+      const removed = await vm.store.sweep();
+      if (removed > 0) this.log.info({ vm: vm.name, removed }, "removed what unfinished legs had left");
+    }
   }
 
   /** Fires when the agent is told to end. */

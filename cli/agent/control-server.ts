@@ -6,11 +6,12 @@
  * A client that goes away cancels a migration that has not been handed over.
  */
 
-import { chmod, mkdir, rm } from "node:fs/promises";
+import { chmod, lstat, mkdir, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { ExitCode, messageOf, OperationError } from "../errors.ts";
+import { checkSocketPath } from "../qemu/unix-socket.ts";
 import type { Agent } from "./agent.ts";
 import { type CommandContext, commands } from "./control-commands.ts";
 
@@ -19,11 +20,11 @@ const maxBodyBytes = 1 << 20;
 /** Starts the control interface. Throws OperationError if another agent has the socket. */
 export async function startControlServer(agent: Agent): Promise<Server> {
   const path = agent.config.control;
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  if (await answers(path)) {
-    throw new OperationError("failed", `Cannot use control socket ${path}: another agent listens there`);
+  try {
+    await makeRoom(path);
+  } catch (error) {
+    throw socketError(path, error);
   }
-  await rm(path, { force: true });
   const server = createServer((request, response) => {
     handle(agent, request, response).catch((error) => {
       agent.log.error({ reason: messageOf(error) }, "a control request failed");
@@ -37,12 +38,28 @@ export async function startControlServer(agent: Agent): Promise<Server> {
       server.listen(path, resolve);
     });
   } catch (error) {
-    throw new OperationError("failed", `Cannot use control socket ${path}: ${messageOf(error)}`);
+    throw socketError(path, error);
   } finally {
     process.umask(before);
   }
   await chmod(path, 0o600);
   return server;
+}
+
+/** Removes what a dead agent left in the socket's place, and nothing else. */
+async function makeRoom(path: string): Promise<void> {
+  checkSocketPath(path);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const found = await lstat(path).catch(() => null);
+  if (found === null) return;
+  if (!found.isSocket()) throw new Error("it is there and it is not a socket");
+  if (await answers(path)) throw new Error("another agent listens there");
+  await rm(path, { force: true });
+}
+
+function socketError(path: string, error: unknown): OperationError {
+  if (error instanceof OperationError) return error;
+  return new OperationError("failed", `Cannot use control socket ${path}: ${messageOf(error)}`);
 }
 
 async function handle(agent: Agent, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -82,10 +99,11 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   let total = 0;
   for await (const chunk of request) {
     total += chunk.length;
-    if (total > maxBodyBytes)
-      throw new OperationError("usage", `Cannot read request: it exceeds ${maxBodyBytes} bytes`);
-    chunks.push(chunk);
+    // What is too long is read to its end and forgotten: leaving the loop would close the connection unanswered.
+    if (total <= maxBodyBytes) chunks.push(chunk);
   }
+  if (total > maxBodyBytes)
+    throw new OperationError("usage", `Cannot read request: it exceeds ${maxBodyBytes} bytes`);
   try {
     return JSON.parse(Buffer.concat(chunks).toString("utf8") || "{}");
   } catch {

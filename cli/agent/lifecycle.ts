@@ -4,7 +4,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, OperationError } from "../errors.ts";
-import { adoptQemu, type QemuProcess } from "../qemu/process.ts";
+import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
 import type { Agent } from "./agent.ts";
@@ -84,13 +84,12 @@ export async function findAgain(agent: Agent): Promise<void> {
 
 async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
   const record = await agent.ownership.read(vm.name);
-  const process = await adoptQemu(vm.runPath);
   if (record.state === "none" || record.state === "away") {
     // A QEMU that waited for a leg, or whose VM was handed over: it must not run here.
-    if (process) agent.log.info({ vm: vm.name }, "ended a QEMU that does not own its VM");
-    await process?.kill();
+    if (await killQemu(vm.runPath)) agent.log.info({ vm: vm.name }, "ended a QEMU that does not own its VM");
     return;
   }
+  const process = await adoptQemu(vm.runPath);
   if (process) adopt(agent, vm, process);
   else await attachAgain(agent, vm);
   if (record.state === "released") {

@@ -6,7 +6,7 @@ import type { VmDefinition } from "../config/vm-definition.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { DestinationLeg } from "../leg/destination-leg.ts";
 import { receiveHolders } from "../leg/holders-exchange.ts";
-import { adoptQemu } from "../qemu/process.ts";
+import { killQemu } from "../qemu/process.ts";
 import { type PeerConnection, protocolError } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
@@ -52,7 +52,7 @@ async function receiveLeg(
   const generation = await vm.doing("receive", async (activity) => {
     checkOwnership(agent, prepare, await ownership.read(vm.name));
     if (vm.qemu) throw new OperationError("refused", `Cannot take ${vm.name}: it runs here`);
-    await (await adoptQemu(vm.runPath))?.kill();
+    await killQemu(vm.runPath);
     await vm.store.prepare();
     await vm.store.sweep();
     const leg = new DestinationLeg({

@@ -7,7 +7,7 @@ import { startControlServer } from "../agent/control-server.ts";
 import { findAgain } from "../agent/lifecycle.ts";
 import { servePeer } from "../agent/peer-service.ts";
 import { readSiteConfig } from "../config/site-config.ts";
-import { listen } from "../wan/handshake.ts";
+import { type Listener, listen } from "../wan/handshake.ts";
 import { jsonOption, print, printJson, runCommand } from "./output.ts";
 
 /** The command. */
@@ -16,45 +16,53 @@ export function agentCommand(): Command {
     .description("run a site: its store, its VMs, its end of the WAN")
     .requiredOption("--config <file>", "the site's configuration (YAML)")
     .addOption(jsonOption)
-    .action((options) =>
-      runCommand(options, async () => {
+    .action(async (options) => {
+      await runCommand(options, async () => {
         const config = await readSiteConfig(options.config);
         const log = pino({ base: { site: config.site } }, pino.destination({ fd: 2, sync: true }));
         const agent = await Agent.open(config, log);
         const control = await startControlServer(agent);
-        await findAgain(agent);
-        const { host, port } = config.listen;
-        const listener = await listen(
-          host,
-          port,
-          agent.identity,
-          new Set(Object.keys(config.peers)),
-          (connection) => void servePeer(agent, connection),
-          (address, reason) => log.warn({ address, reason }, "refused a connection"),
-        );
-        for (const site of Object.keys(config.peers)) agent.peers.keep(site);
-        const ready = {
-          event: "ready",
-          site: config.site,
-          port: listener.address.port,
-          control: config.control,
-        };
-        if (options.json) printJson(ready);
-        else
-          print(
-            `site ${config.site} listens on ${host}:${listener.address.port}, control socket ${config.control}`,
-          );
-        await untilSignal();
-        agent.stop();
-        control.close();
-        control.closeIdleConnections();
-        await listener.close();
-        await idle(agent);
-        control.closeAllConnections();
-        // QEMU processes outlive the agent; nothing else is worth waiting for.
-        process.exit(0);
-      }),
-    ) as unknown as Command;
+        try {
+          await agent.sweep();
+          await findAgain(agent);
+          const listener = await listenForPeers(agent);
+          announce(agent, listener, options.json ?? false);
+          await untilSignal();
+          agent.stop();
+          control.close();
+          control.closeIdleConnections();
+          await listener.close();
+          await idle(agent);
+        } finally {
+          control.close();
+          control.closeAllConnections();
+        }
+      });
+      // QEMU processes outlive the agent, also one that failed to start; what is connected to them must not keep it.
+      process.exit();
+    }) as unknown as Command;
+}
+
+async function listenForPeers(agent: Agent): Promise<Listener> {
+  const { config, identity, log } = agent;
+  const { host, port } = config.listen;
+  const sites = Object.keys(config.peers);
+  const listener = await listen(
+    host,
+    port,
+    identity,
+    new Set(sites),
+    (connection) => void servePeer(agent, connection),
+    (address, reason) => log.warn({ address, reason }, "refused a connection"),
+  );
+  for (const site of sites) agent.peers.keep(site);
+  return listener;
+}
+
+function announce({ config }: Agent, { address }: Listener, json: boolean): void {
+  const { site, control, listen } = config;
+  if (json) printJson({ event: "ready", site, port: address.port, control });
+  else print(`site ${site} listens on ${listen.host}:${address.port}, control socket ${control}`);
 }
 
 /** Waits until what was cancelled has ended, at most some seconds. */

@@ -59,10 +59,7 @@ export function printTable(head: readonly string[], rows: readonly (readonly (st
   print(table.toString());
 }
 
-/**
- * Runs the body of a command. A failure is told on stderr, and with `--json` also as the last line on stdout,
- * and sets the exit code.
- */
+/** Runs the body of a command; a failure is reported. */
 export async function runCommand(
   options: { readonly json?: true | undefined },
   body: () => Promise<void>,
@@ -70,12 +67,17 @@ export async function runCommand(
   try {
     await body();
   } catch (error) {
-    const reason = error instanceof OperationError ? error.reason : "failed";
-    process.exitCode = ExitCode[reason];
-    if (options.json)
-      printJson({ event: "error", reason, code: ExitCode[reason], message: messageOf(error) });
-    warn(messageOf(error));
+    reportFailure(error, { json: options.json ?? false, tell: true });
   }
+}
+
+/** Tells a failure on stderr, with `json` also as the last line on stdout, and sets the exit code. */
+export function reportFailure(error: unknown, how: { readonly json: boolean; readonly tell: boolean }): void {
+  const reason = error instanceof OperationError ? error.reason : "failed";
+  const message = messageOf(error);
+  process.exitCode = ExitCode[reason];
+  if (how.json) printJson({ event: "error", reason, code: ExitCode[reason], message });
+  if (how.tell) warn(message);
 }
 
 /** Makes a parser for an option's value from one that throws RangeError. */

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { ask, type ControlLine } from "../control-client.ts";
 import { OperationError } from "../errors.ts";
-import { adoptQemu } from "../qemu/process.ts";
+import { killQemu } from "../qemu/process.ts";
 
 const mainPath = fileURLToPath(new URL("../main.js", import.meta.url));
 const logTailLines = 20;
@@ -128,7 +128,7 @@ export class SiteProcess {
   /** Ends the agent and the QEMU of a VM, if one is left here. */
   async stopWith(vm: string): Promise<void> {
     await this.stop();
-    await (await adoptQemu(this.runPath(vm)).catch(() => null))?.kill();
+    await killQemu(this.runPath(vm));
   }
 
   private async ready(): Promise<void> {

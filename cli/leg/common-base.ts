@@ -37,15 +37,20 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
   const { core, key, store, offered, warn } = search;
   const holders = new Holders(store.path);
   const ledger = new IntegrityLedger(store);
+  let { generations } = await store.list();
   const isIntact = async (generation: StoredGeneration) => {
     const problem = await ledger.ensure(core, key, generation);
-    if (problem)
-      warn(
-        `Generation ${generation.manifest.generation} of ${store.vm} is damaged and set aside: ${problem}`,
-      );
-    return problem === null;
+    if (problem === null) return true;
+    const { generation: number } = generation.manifest;
+    warn(`Generation ${number} of ${store.vm} is damaged and set aside: ${problem}`);
+    generations = (await store.list()).generations;
+    return false;
   };
-  const { generations } = await store.list();
+  const newestIntact = async () => {
+    let newest = generations.at(-1);
+    while (newest && !(await isIntact(newest))) newest = generations.at(-1);
+    return newest ?? null;
+  };
   const byNewest = [...offered].sort((a, b) => b.generation - a.generation);
   for (const id of byNewest) {
     const here = generations.find(
@@ -54,9 +59,9 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
     if (here && (await isIntact(here))) {
       return { mode: "content", generation: here, digests: await readDigests(here) };
     }
-    const own = here ? undefined : generations.at(-1);
-    const known = own ? await holders.readDigests(core, id) : null;
-    if (!own || !known || !(await isIntact(own))) continue;
+    const known = here || generations.length === 0 ? null : await holders.readDigests(core, id);
+    const own = known && (await newestIntact());
+    if (!own) continue;
     const ownDigests = await readDigests(own);
     if (ownDigests.length === known.digests.length) {
       return { mode: "digests", id, digests: known.digests, own, ownDigests };

@@ -89,7 +89,7 @@ export class SourceLeg {
       if (pump?.isEstablished) await pump.writer.discard();
       await this.doubtBase(pump);
       this.machine.go("aborted");
-      throw asAborted(error);
+      throw this.context.qmp.isClosed ? asLost(error) : asAborted(error);
     } finally {
       signal.removeEventListener("abort", onAbort);
       pump?.release();
@@ -374,4 +374,14 @@ function asAborted(error: unknown): OperationError {
   return new OperationError("aborted", `Migration aborted, the VM stays at the source: ${messageOf(error)}`, {
     cause: error,
   });
+}
+
+/** QEMU is gone, and the VM with it: this must not look like a leg after which it runs on. */
+function asLost(error: unknown): OperationError {
+  const why = messageOf(error);
+  return new OperationError(
+    "failed",
+    `Migration failed, and the VM does not run any more: ${why}; 'bfmig recover' restarts a retained generation`,
+    { cause: error },
+  );
 }

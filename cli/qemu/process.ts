@@ -142,6 +142,24 @@ export async function adoptQemu(
   }
 }
 
+/**
+ * Ends the QEMU that was launched in a folder, if one runs, with SIGKILL and without asking its QMP: for one that
+ * must not run. Resolves with true when there was one and it is gone.
+ */
+export async function killQemu(folder: string): Promise<boolean> {
+  const record = await findRecord(resolve(folder));
+  if (record === null) return false;
+  while ((await processStartTime(record.pid)) === record.startTime) {
+    try {
+      process.kill(record.pid, "SIGKILL");
+    } catch {
+      // It ended between the look and the signal.
+    }
+    await sleep(POLL_MS);
+  }
+  return true;
+}
+
 type ProcessParts = Pick<QemuProcess, "pid" | "startTime" | "qmp" | "runDir" | "exited">;
 
 function makeProcess(parts: ProcessParts): QemuProcess {

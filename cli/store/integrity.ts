@@ -14,8 +14,9 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { fromHex, toHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
+import { FormatError } from "../../src/errors.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
-import { OperationError } from "../errors.ts";
+import { messageOf, OperationError } from "../errors.ts";
 import { syncDirectory, writeFileAtomically } from "./atomic-file.ts";
 import {
   chainOf,
@@ -49,7 +50,8 @@ export class IntegrityLedger {
       const identity = known.get(nameOf(one));
       if (identity !== undefined) kept.set(nameOf(one), identity);
     }
-    kept.set(nameOf(generation), await identityOf(generation));
+    const identity = await identityOf(generation);
+    if (identity !== null) kept.set(nameOf(generation), identity);
     await this.write(kept);
   }
 
@@ -61,7 +63,8 @@ export class IntegrityLedger {
 
   /** True if no file of the generation was touched since it was last found intact. */
   async isUntouched(generation: StoredGeneration): Promise<boolean> {
-    return (await this.read()).get(nameOf(generation)) === (await identityOf(generation));
+    const identity = await identityOf(generation);
+    return identity !== null && (await this.read()).get(nameOf(generation)) === identity;
   }
 
   /**
@@ -81,7 +84,10 @@ export class IntegrityLedger {
     isWanted: () => boolean = () => true,
   ): Promise<string | null> {
     const identity = await identityOf(generation);
-    const problem = await findDamage(core, key, generation, isWanted).catch((error: Error) => error.message);
+    const problem =
+      identity === null
+        ? "a file of it is missing"
+        : await findDamage(core, key, generation, isWanted).catch(damageOf);
     if (problem === null) {
       if (isWanted() && identity === (await identityOf(generation))) await this.record(generation);
       return null;
@@ -122,8 +128,9 @@ async function findDamage(
   const device = await readDeviceState(core, generation);
   if (toHex(core.blake3(device, key)) !== manifest.deviceDigest)
     return "its device state is not what was committed";
+  const known = await readDigests(generation);
   const content = new GenerationContent(core, generation);
-  const digests = new PageDigests(core, key, content.geometry, await readDigests(generation));
+  const digests = new PageDigests(core, key, content.geometry, known);
   const pages = core.allocate(runPages * pageBytes);
   const found = core.allocate(runPages * digestBytes);
   try {
@@ -154,14 +161,21 @@ function nameOf({ manifest }: StoredGeneration): string {
   return `${manifest.generation}-${manifest.root}`;
 }
 
-/** Inode, size and times of every file of the chain. */
-async function identityOf(generation: StoredGeneration): Promise<string> {
+/** What an error says of the files. Throws it again if it says something of this process instead: out of memory, or of files. */
+function damageOf(error: unknown): string {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  const isDamage = error instanceof FormatError || error instanceof OperationError;
+  if (isDamage || ["ENOENT", "EIO", "EISDIR", "ENOTDIR"].includes(code)) return messageOf(error);
+  throw error;
+}
+
+/** Inode, size and times of every file of the chain; null if one is missing. */
+async function identityOf(generation: StoredGeneration): Promise<string | null> {
   const parts: string[] = [];
   for (const { manifest, directory } of chainOf(generation)) {
     for (const name of Object.keys(manifest.files)) {
-      const path = join(directory, name);
-      const found = await stat(path, { bigint: true }).catch(() => null);
-      if (!found) throw new OperationError("failed", `Cannot use ${path}: it is missing`);
+      const found = await stat(join(directory, name), { bigint: true }).catch(() => null);
+      if (!found) return null;
       parts.push([name, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(":"));
     }
   }
