@@ -7,6 +7,7 @@ import { startControlServer } from "../agent/control-server.ts";
 import { findAgain } from "../agent/lifecycle.ts";
 import { servePeer } from "../agent/peer-service.ts";
 import { readSiteConfig } from "../config/site-config.ts";
+import { lockStore } from "../store/store-lock.ts";
 import { type Listener, listen } from "../wan/handshake.ts";
 import { jsonOption, print, printJson, runCommand } from "./output.ts";
 
@@ -20,6 +21,7 @@ export function agentCommand(): Command {
       await runCommand(options, async () => {
         const config = await readSiteConfig(options.config);
         const log = pino({ base: { site: config.site } }, pino.destination({ fd: 2, sync: true }));
+        const lock = await lockStore(config.store);
         const agent = await Agent.open(config, log);
         const control = await startControlServer(agent);
         try {
@@ -36,6 +38,7 @@ export function agentCommand(): Command {
         } finally {
           control.close();
           control.closeAllConnections();
+          lock.release();
         }
       });
       // QEMU processes outlive the agent, also one that failed to start; what is connected to them must not keep it.

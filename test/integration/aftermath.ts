@@ -14,14 +14,21 @@ export async function checkAftermath(t: Test, rig: Rig, site: string, counter: n
   await Promise.all([rig.idle(site), rig.idle(other)]);
   await waitFor(`no QEMU is left at ${other}`, async () => (await rig.qemuPid(other)) === null || null);
   const memory = await rig.stoppedDump(site);
-  t.ok(counterIn(memory) >= counter, `the guest at ${site} goes on at tick ${counterIn(memory)}, not before ${counter}`);
+  t.ok(
+    counterIn(memory) >= counter,
+    `the guest at ${site} goes on at tick ${counterIn(memory)}, not before ${counter}`,
+  );
   t.strictSame(rig.model.check(memory), [], "its memory is what it should have made");
   for (const one of [site, other]) {
     const left = (await rig.generationFolders(one)).filter((name) => !/^\d+$/.test(name));
     t.strictSame(left, [], `nothing unfinished is left in the store of ${one}`);
   }
   const leg = await rig.comparedLeg(site, other);
-  t.equal(differences(leg.source, leg.destination), "", "the next leg brings the same memory to the other site");
+  t.equal(
+    differences(leg.source, leg.destination),
+    "",
+    "the next leg brings the same memory to the other site",
+  );
   await rig.untilAlive(other);
   t.strictSame(rig.runs.overlaps(), [], "never did two copies run");
   const { findings } = await rig.verifyStores([site, other]);

@@ -1,34 +1,64 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import t from "tap";
+import { guestName } from "../../cli/demo/testbed.ts";
+import { ExitCode } from "../../cli/errors.ts";
 import { checkAftermath, isUnderWay, slowBitsPerSecond } from "./aftermath.ts";
 import { Rig } from "./rig.ts";
 
-t.test("interrupting a leg leaves the VM at the source and the destination clean", async (t) => {
-  for (const legsBefore of [0, 1]) {
-    await t.test(legsBefore === 0 ? "in a first leg" : "in a return leg", async (t) => {
-      const rig = await Rig.boot(t);
-      let [from, to] = ["a", "b"];
-      for (let leg = 0; leg < legsBefore; leg++) {
-        await rig.migrate(from, to);
-        await rig.untilAlive(to);
-        [from, to] = [to, from];
-        await rig.change(from, "rewrite", 1024, 7168);
-      }
-      const folders = await rig.generationFolders(to);
-      const counter = await rig.counter(from);
-      const interrupt = new AbortController();
-      const { error } = await rig.begin(from, to, {
-        bitsPerSecond: slowBitsPerSecond,
-        signal: interrupt.signal,
-        onLine: (line) => isUnderWay(line) && interrupt.abort(),
-      });
-      t.equal(error?.reason, "aborted");
-      await rig.idle(from);
-      t.ok(await rig.runsAt(from), "the VM runs at the source");
-      await rig.idle(to);
-      t.strictSame(await rig.generationFolders(to), folders, "the destination's store is as before");
-      await checkAftermath(t, rig, from, counter);
-    });
+for (const leg of ["first", "return"] as const) {
+  for (const how of ["by word", "by hanging up"] as const) {
+    t.test(
+      `cancelling a ${leg} leg ${how} leaves the VM at the source and the destination clean`,
+      async (t) => {
+        const rig = await Rig.boot(t);
+        const { from, to } = leg === "first" ? { from: "a", to: "b" } : { from: "b", to: "a" };
+        if (leg === "return") {
+          await rig.migrate(to, from);
+          await rig.untilAlive(from);
+          await rig.change(from, "rewrite", 1024, 7168);
+        }
+        const folders = await rig.generationFolders(to);
+        const counter = await rig.counter(from);
+        const hangUp = new AbortController();
+        let cancelling: Promise<unknown> | null = null;
+        const { error } = await rig.begin(from, to, {
+          bitsPerSecond: slowBitsPerSecond,
+          signal: hangUp.signal,
+          onLine: (line) => {
+            if (!isUnderWay(line)) return;
+            if (how === "by hanging up") hangUp.abort();
+            else cancelling ??= rig.site(from).ask("cancel", { vm: guestName });
+          },
+        });
+        await cancelling;
+        t.equal(error?.reason, "aborted");
+        await rig.idle(from);
+        t.ok(await rig.runsAt(from), "the VM runs at the source");
+        await rig.idle(to);
+        t.strictSame(await rig.generationFolders(to), folders, "the destination's store is as before");
+        await checkAftermath(t, rig, from, counter);
+      },
+    );
   }
+}
+
+t.test("Ctrl-C at the command line ends it with exit code 3", async (t) => {
+  const rig = await Rig.boot(t);
+  const main = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+  const { controlPath } = rig.site("a");
+  const args = ["migrate", guestName, "--to", "b", "--bandwidth", "40M", "--json", "--control", controlPath];
+  const program = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  t.teardown(() => program.kill("SIGKILL"));
+  let errors = "";
+  program.stderr.setEncoding("utf8").on("data", (text) => {
+    errors += text;
+  });
+  program.stdout.once("data", () => program.kill("SIGINT"));
+  const [code] = await once(program, "exit");
+  t.equal(code, ExitCode.aborted, errors);
+  t.ok(await rig.runsAt("a"), "the VM runs at the source");
 });
 
 t.test("a leg that has no switchover in time is given up", async (t) => {

@@ -35,6 +35,13 @@ export class GuestModel {
     this.shape = shape;
   }
 
+  /** The same expectations, which then stay as they are. */
+  copy(): GuestModel {
+    const copy = new GuestModel(this.shape);
+    for (const [index, expected] of this.changed) copy.changed.set(index, expected);
+    return copy;
+  }
+
   zero(first: number, count: number): void {
     this.set(first, count, () => ({ seed: null, increments: 0 }));
   }
@@ -89,9 +96,7 @@ export class GuestModel {
 
   private page(index: number, tick: number): Buffer {
     const { seed, increments } = this.changed.get(index) ?? { seed: 0, increments: 0 };
-    const bytes = Buffer.from(
-      seed === null ? new Uint8Array(PAGE) : fillPage(firstFilledPage + index, seed),
-    );
+    const bytes = Buffer.from(seed === null ? new Uint8Array(PAGE) : fillPage(firstFilledPage + index, seed));
     if (increments > 0) {
       const word = bytes.readUInt32LE(incrementedWordOffset);
       bytes.writeUInt32LE((word + increments) >>> 0, incrementedWordOffset);

@@ -13,7 +13,11 @@ t.test("memory is equal byte for byte after each leg of a journey there and back
       await rig.ticks(from, 60);
       const { done, source, destination } = await rig.comparedLeg(from, to);
       t.equal(differences(source, destination), "", "no page differs between the sites");
-      t.strictSame(rig.model.check(source), [], "the source's guest memory is what the guest should have made");
+      t.strictSame(
+        rig.model.check(source),
+        [],
+        "the source's guest memory is what the guest should have made",
+      );
       t.ok(counterIn(source) > counter, "the guest went on counting before the leg");
       counter = counterIn(destination);
       await rig.untilAlive(to);

@@ -72,6 +72,7 @@ export class Rig {
   readonly model: GuestModel;
   private readonly consoles = new Set<GuestConsole>();
   private readonly onSignal: () => void;
+  private starting: Promise<void> | null = null;
 
   private constructor(testbed: Testbed, siteNames: readonly string[]) {
     this.testbed = testbed;
@@ -104,7 +105,8 @@ export class Rig {
     });
     const rig = new Rig(testbed, options.siteNames ?? ["a", "b"]);
     test.teardown(() => rig.close());
-    await testbed.startSites();
+    rig.starting = testbed.startSites();
+    await rig.starting;
     return rig;
   }
 
@@ -289,19 +291,23 @@ export class Rig {
     }
   }
 
+  /** Ends everything, whatever fails on the way: a teardown that throws would keep the others from running. */
   private async close(): Promise<void> {
     process.off("SIGTERM", this.onSignal);
     for (const guest of this.consoles) guest.close();
-    await this.runs.close();
-    for (const [name, site] of this.testbed.sites) {
-      // The signal also ends a process that is halted.
-      await site.kill();
-      for (let pid = await this.qemuPid(name); pid !== null; pid = await this.qemuPid(name)) {
-        process.kill(pid, "SIGKILL");
-        await sleep(20);
-      }
+    await Promise.allSettled([this.starting, this.runs.close()]);
+    await Promise.allSettled([...this.testbed.sites.keys()].map((name) => this.endSite(name)));
+    await this.testbed.close().catch(() => {});
+    await rm(this.testbed.socketFolder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  private async endSite(name: string): Promise<void> {
+    // This signal also ends a process that is halted.
+    await this.site(name).kill();
+    for (let pid = await this.qemuPid(name); pid !== null; pid = await this.qemuPid(name)) {
+      process.kill(pid, "SIGKILL");
+      await sleep(20);
     }
-    await this.testbed.close();
   }
 
   private killEverything(): void {

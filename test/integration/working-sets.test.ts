@@ -94,7 +94,8 @@ t.test("whatever share of the memory changed, both sites hold the same after the
     const changing = rig.onConsole(from, async (guest) => {
       for (let round = 0; !isOver; round++) {
         await guest.increment(256, fillPages).then(() => rig.model.increment(0, fillPages));
-        if (round % 8 === 7) await guest.zero(256 + 64 * round, 64).then(() => rig.model.zero(64 * round, 64));
+        if (round % 8 === 7)
+          await guest.zero(256 + 64 * round, 64).then(() => rig.model.zero(64 * round, 64));
         if (round >= 30) break;
       }
     });

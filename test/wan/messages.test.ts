@@ -19,10 +19,11 @@ const messages: Record<string, Record<string, unknown>> = {
   challenge: { type: "challenge", protocol: 1, nonce: hex },
   hello: { type: "hello", protocol: 1, site: "a", nonce: hex, mac: hex },
   welcome: { type: "welcome", site: "b", mac: hex },
-  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", generation: 4, epoch: 5, key: hex },
+  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", epoch: 5, key: hex },
   offer: { type: "offer", have: [id] },
   begin: {
     type: "begin",
+    generation: 4,
     base: id,
     machine: "pc",
     regions: [{ name: "pc.ram", kind: "ram", lengthBytes: 4096 }],
@@ -87,7 +88,7 @@ t.test("numbers stay within what they can mean", async (t) => {
   const bad = [-1, 0, 1.5, 2 ** 53, Number.MAX_VALUE, "1", null];
   for (const value of bad) {
     t.throws(() => decode({ ...messages["commit"], epoch: value }), FormatError, String(value));
-    t.throws(() => decode({ ...messages["prepare"], generation: value }), FormatError);
+    t.throws(() => decode({ ...messages["begin"], generation: value }), FormatError);
     t.throws(() => decode({ ...messages["finish"], sequence: value }), FormatError);
   }
   t.throws(() => decode({ ...messages["holder"], frames: (1 << 16) + 1 }), FormatError);
