@@ -7,6 +7,9 @@
 
 /** Frames and acknowledgements in flight at least, whatever was measured. */
 const minWindowBytes = 512 * 1024;
+/** The same on links below `slowBytesPerSecond`, where more would be seconds of stale data: a frame and a half. */
+const minSlowWindowBytes = 192 * 1024;
+const slowBytesPerSecond = 2.5e6;
 const maxWindowBytes = 256 << 20;
 /** Samples older than this do not speak for the link any more. */
 const memoryMs = 3000;
@@ -82,6 +85,8 @@ export class DeliveryRate {
     const rate = this.bytesPerSecond(now);
     if (rate === null) return minWindowBytes;
     const product = (rate * this.minRttMs) / 1000;
-    return Math.min(maxWindowBytes, Math.max(minWindowBytes, 2 * product + 256 * 1024));
+    const least = rate < slowBytesPerSecond ? minSlowWindowBytes : minWindowBytes;
+    const granularity = least / 2;
+    return Math.min(maxWindowBytes, Math.max(least, 2 * product + granularity));
   }
 }
