@@ -160,7 +160,7 @@ export class SourcePump {
   /** From now on reads at full speed whatever the backlog: QEMU holds its main lock. */
   drain(): void {
     this.mustDrain = true;
-    this.hold?.release();
+    this.hold?.stop();
   }
 
   /** Closes what the pump holds open. The writer stays the caller's. */

@@ -52,8 +52,8 @@ export class SourceQemu {
    */
   async giveUp(isCompleting: boolean): Promise<void> {
     const { warn } = this;
-    this.hold?.release();
     const outgoing = await this.starting.catch(() => null);
+    this.hold?.stop();
     if (outgoing === null) return;
     if (isCompleting) {
       await outgoing.completed.catch(() => {});

@@ -24,6 +24,7 @@ export class SafeHold {
   private timer: NodeJS.Timeout | null = null;
   private isHeld = false;
   private isLimited = false;
+  private isOver = false;
 
   /** `fullBytesPerSecond`: QEMU's own limit while it is not held. `warn` gets what QEMU refuses. */
   constructor(outgoing: OutgoingMigration, fullBytesPerSecond: number, warn: (error: unknown) => void) {
@@ -34,7 +35,7 @@ export class SafeHold {
 
   /** Stops reading. A few chunks may still come, and some tens of kilobytes when the hold lasts. */
   hold(): void {
-    if (this.isHeld) return;
+    if (this.isHeld || this.isOver) return;
     this.isHeld = true;
     this.outgoing.pause();
     this.timer = setTimeout(() => this.trickle(), shortHoldMs);
@@ -49,6 +50,15 @@ export class SafeHold {
     this.outgoing.resume();
     if (this.isLimited) this.limit(this.fullBytesPerSecond);
     this.isLimited = false;
+  }
+
+  /**
+   * The migration is over, or reads at full speed to its end: releases it and never holds again. A hold that came
+   * later would slow the next migration of the same QEMU.
+   */
+  stop(): void {
+    this.release();
+    this.isOver = true;
   }
 
   private trickle(): void {
