@@ -8,8 +8,7 @@ import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
 import type { Agent } from "./agent.ts";
-import type { ManagedVm } from "./managed-vm.ts";
-import { endQemu } from "./migrate.ts";
+import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { settleInBackground } from "./settle.ts";
 import { launchFresh, lostWriteWarning, ownRamBlock } from "./vm-launch.ts";
 

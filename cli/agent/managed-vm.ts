@@ -91,3 +91,13 @@ export class ManagedVm {
     });
   }
 }
+
+/** Ends the VM's QEMU after a handover: this copy must never run again. */
+export async function endQemu(vm: ManagedVm, qemu: RunningQemu): Promise<void> {
+  if (qemu.kind === "process") await qemu.process.quit();
+  else {
+    await qemu.qmp.execute("quit").catch(() => {});
+    qemu.qmp.close();
+  }
+  if (vm.qemu === qemu) vm.qemu = null;
+}

@@ -8,7 +8,7 @@ import { SourceLeg } from "../leg/source-leg.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
 import type { Agent } from "./agent.ts";
 import { tidyGenerations } from "./housekeeping.ts";
-import type { Activity, ManagedVm, RunningQemu } from "./managed-vm.ts";
+import { type Activity, endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
 import { settle, settleInBackground } from "./settle.ts";
 import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
 
@@ -163,14 +163,4 @@ async function runLeg(
   });
   const fields = { event: "done", vm: vm.name, from: config.site, to: request.to } as const;
   return { ...fields, ...result, predictedMs: null, predictedWireBytes: null };
-}
-
-/** Ends the VM's QEMU after a handover: this copy must never run again. */
-export async function endQemu(vm: ManagedVm, qemu: RunningQemu): Promise<void> {
-  if (qemu.kind === "process") await qemu.process.quit();
-  else {
-    await qemu.qmp.execute("quit").catch(() => {});
-    qemu.qmp.close();
-  }
-  if (vm.qemu === qemu) vm.qemu = null;
 }

@@ -6,8 +6,7 @@ import { isRunning } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
-import type { ManagedVm } from "./managed-vm.ts";
-import { endQemu } from "./migrate.ts";
+import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { launchFromGeneration } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
 

@@ -9,8 +9,7 @@ import { isRunning } from "../qemu/qmp-client.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
-import type { ManagedVm } from "./managed-vm.ts";
-import { endQemu } from "./migrate.ts";
+import { endQemu, type ManagedVm } from "./managed-vm.ts";
 
 const answerTimeoutMs = 10_000;
 const retryEveryMs = 2_000;

@@ -10,10 +10,10 @@ import { bytesEqual, fromHex, toHex } from "../../src/bytes.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
 import { GenerationContent, readDigests } from "../store/generation-reader.ts";
+import type { CheckContext, CheckedGeneration, GenerationClaims } from "./checked-generation.ts";
 import { isDamage, orFinding } from "./damage.ts";
 import { checkDelta, type DeltaResult, type ReplayBase } from "./delta-check.ts";
 import { withFile } from "./file-window.ts";
-import type { CheckContext, CheckedGeneration, GenerationClaims } from "./generation-check.ts";
 import { checkImage } from "./image-check.ts";
 import { PageFindings } from "./page-findings.ts";
 

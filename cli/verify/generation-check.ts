@@ -2,51 +2,14 @@
 
 import { join } from "node:path";
 import { fromHex, toHex } from "../../src/bytes.ts";
-import type { Core } from "../../src/core.ts";
 import { PageDigests } from "../../src/generation/digest-tree.ts";
 import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
 import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
+import type { CheckContext, CheckedGeneration } from "./checked-generation.ts";
 import { checkContent } from "./content-check.ts";
 import { orFinding } from "./damage.ts";
 import { checkDevice } from "./device-check.ts";
-import { checkInventory, type UsableFiles } from "./inventory.ts";
-import type { FindingLog } from "./report.ts";
-
-/** What checks have in common. */
-export interface CheckContext {
-  readonly core: Core;
-  readonly log: FindingLog;
-  readonly key: Uint8Array;
-  /** Leaves out page contents. */
-  readonly quick: boolean;
-  readonly onBytes: (bytes: number) => void;
-}
-
-/** A generation that was checked, for those that stand on it. */
-export interface CheckedGeneration {
-  readonly stored: StoredGeneration;
-  /** True if its digests file gives its root. */
-  readonly digestsGood: boolean;
-  /** The right digests if those of the file are damaged and the contents are not. */
-  readonly rightDigests: Uint8Array | null;
-  /** Pages whose content, read through the chain, is not what the root says; null if that is not known. */
-  readonly wrong: Uint8Array | null;
-  /** Nothing was found in its own folder. */
-  readonly intact: boolean;
-  readonly restorable: boolean;
-}
-
-/** A generation while it is checked. */
-export interface GenerationClaims {
-  readonly stored: StoredGeneration;
-  /** What it stands on; null if it is complete or its base is not there. */
-  readonly base: CheckedGeneration | null;
-  readonly files: UsableFiles;
-  /** What the digests file says; zeroes if there is no such file. */
-  readonly digests: PageDigests;
-  readonly hasDigests: boolean;
-  readonly digestsGood: boolean;
-}
+import { checkInventory } from "./inventory.ts";
 
 /** Checks a generation whose manifest was read. `base` is what it stands on, checked before; null if complete. */
 export async function checkGeneration(

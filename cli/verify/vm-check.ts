@@ -9,9 +9,10 @@ import { partialPrefix } from "../store/atomic-file.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { FileOwnershipRegister } from "../store/ownership.ts";
 import { readManifest } from "../store/vm-store.ts";
+import type { CheckedGeneration } from "./checked-generation.ts";
 import { orFinding } from "./damage.ts";
 import { readDigestKey } from "./digest-key.ts";
-import { type CheckedGeneration, checkGeneration } from "./generation-check.ts";
+import { checkGeneration } from "./generation-check.ts";
 import type { FindingLog, GenerationReport, VerifyProgress, VmReport } from "./report.ts";
 import type { VmTarget } from "./targets.ts";
 
