@@ -18,8 +18,8 @@ const attachTimeoutMs = 5_000;
 export async function startVm(agent: Agent, name: string): Promise<{ warning: string | null }> {
   const vm = agent.require(name);
   return await vm.doing("start", async () => {
-    if (vm.qemu) throw new OperationError("failed", `Cannot start ${name}: it runs already`);
     await ownForStart(agent, vm);
+    if (vm.qemu) throw new OperationError("failed", `Cannot start ${name}: it runs already`);
     const process = await launchFresh(agent.config, vm);
     adopt(agent, vm, process);
     return { warning: await lostWriteWarning(process.qmp, vm.definition) };

@@ -5,7 +5,8 @@ import type { VmDefinition } from "../config/vm-definition.ts";
 import { OperationError } from "../errors.ts";
 import type { ProgressEvent } from "../leg/progress.ts";
 import type { QemuProcess } from "../qemu/process.ts";
-import type { QmpClient } from "../qemu/qmp-client.ts";
+import { isRunning, type QmpClient } from "../qemu/qmp-client.ts";
+import { QmpClosedError } from "../qemu/qmp-messages.ts";
 import { VmStore } from "../store/vm-store.ts";
 
 /** Where the VM's QEMU is: started by an agent, or attached. */
@@ -72,6 +73,15 @@ export class ManagedVm {
     const next = this.ownershipQueue.then(action, action);
     this.ownershipQueue = next.catch(() => {});
     return next;
+  }
+
+  /** True if the VM runs here now; a QEMU whose control connection has ended does not count. */
+  async isRunningHere(): Promise<boolean> {
+    if (this.qemu === null || this.qemu.qmp.isClosed) return false;
+    return await isRunning(this.qemu.qmp).catch((error) => {
+      if (error instanceof QmpClosedError) return false;
+      throw error;
+    });
   }
 
   /** The QEMU that runs here. Throws OperationError if there is none. */

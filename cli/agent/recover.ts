@@ -2,7 +2,6 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
-import { isRunning } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
@@ -38,8 +37,7 @@ export async function recover(
     const { generations, unusable } = await vm.store.list();
     const generation =
       number === null ? generations.at(-1) : generations.find((one) => one.manifest.generation === number);
-    if (vm.qemu && (await isRunning(vm.qemu.qmp)))
-      throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
+    if (await vm.isRunningHere()) throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
     if (record.state !== "owned" && !force) throw refusal(name, record, generation ?? null);
     const epoch = record.state === "owned" ? record.epoch : record.epoch + 2;
     const own = async () => {
@@ -47,7 +45,7 @@ export async function recover(
       const from = generation?.manifest.generation ?? current.generation;
       await agent.ownership.write({ ...current, state: "owned", epoch, generation: from });
     };
-    if (vm.qemu && number === null && record.state === "released") {
+    if (vm.qemu && !vm.qemu.qmp.isClosed && number === null && record.state === "released") {
       // The VM itself is still here, stopped in the handover: newer than any generation.
       await vm.exclusively(own);
       await vm.qemu.qmp.execute("cont");

@@ -1,7 +1,8 @@
 /** What must hold after a leg that was cut off, wherever it was. */
 
 import type { Test } from "tap";
-import { counterIn, differences, type Rig } from "./rig.ts";
+import { counterIn, differences } from "./memory.ts";
+import type { Rig } from "./rig.ts";
 import { waitFor } from "./wait-for.ts";
 
 /**

@@ -5,7 +5,8 @@ import { qemuArguments } from "../../cli/qemu/arguments.ts";
 import { probeQemu } from "../../cli/qemu/probe.ts";
 import { launchQemu, qmpSocketPath } from "../../cli/qemu/process.ts";
 import { checkAftermath } from "./aftermath.ts";
-import { differences, Rig } from "./rig.ts";
+import { differences } from "./memory.ts";
+import { Rig } from "./rig.ts";
 
 t.test("a VM whose QEMU somebody else started is attached and goes there and back", async (t) => {
   const rig = await Rig.start(t);

@@ -7,7 +7,8 @@ import { stringify } from "yaml";
 import { guestMachine, guestName } from "../../cli/demo/testbed.ts";
 import { endsAs } from "../store/operation-errors.ts";
 import { checkAftermath } from "./aftermath.ts";
-import { differences, Rig } from "./rig.ts";
+import { differences } from "./memory.ts";
+import { Rig } from "./rig.ts";
 
 /** Ways in which a retained generation can go bad, each in the folder of one generation. */
 const damages: readonly { readonly name: string; readonly harm: (folder: string) => Promise<void> }[] = [

@@ -26,14 +26,13 @@ export interface Handover {
 export async function handover(t: Test, onState: (state: string) => void = () => {}): Promise<Handover> {
   const rig = await Rig.boot(t);
   const counter = await rig.counter("a");
-  let halting: Promise<void> | null = null;
   let isHalted: () => void = () => {};
   const halted = new Promise<void>((resolve) => {
     isHalted = resolve;
   });
   const end = rig.begin("a", "b", {
     onLine: (line) => {
-      if (line["state"] === "finishing") halting ??= rig.haltAtHandover("a", "b").then(isHalted);
+      if (line["state"] === "finishing") rig.haltAtHandover("a", "b").then(isHalted);
       if (line.event === "state") onState(String(line["state"]));
     },
   });

@@ -2,7 +2,8 @@ import t, { type Test } from "tap";
 import { guestName } from "../../cli/demo/testbed.ts";
 import { checkAftermath, isUnderWay, slowBitsPerSecond } from "./aftermath.ts";
 import { handover } from "./handover.ts";
-import { counterIn, type LegEnd, Rig } from "./rig.ts";
+import { counterIn } from "./memory.ts";
+import { type LegEnd, Rig } from "./rig.ts";
 import { waitFor } from "./wait-for.ts";
 
 t.test("the destination's QEMU dies in the middle of a leg", async (t) => {

@@ -3,7 +3,8 @@ import { guestName } from "../../cli/demo/testbed.ts";
 import { endsAs } from "../store/operation-errors.ts";
 import type { GuestModel } from "./guest-model.ts";
 import { handoverToReleased } from "./handover.ts";
-import { counterIn, differences, Rig } from "./rig.ts";
+import { counterIn, differences } from "./memory.ts";
+import { Rig } from "./rig.ts";
 
 t.test("a lost VM is restarted from what is retained, newest or older", async (t) => {
   const rig = await Rig.boot(t, { keep: 10 });

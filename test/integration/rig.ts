@@ -3,13 +3,13 @@
  * QEMU. Whatever a test leaves behind is ended and removed after it.
  */
 
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
 import type { ControlLine } from "../../cli/control-client.ts";
-import { counterAddress, firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
+import { firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
 import { type GuestConsole, readCounter, readWord } from "../../cli/demo/guest-console.ts";
 import { guestName, Testbed, type TestbedOptions } from "../../cli/demo/testbed.ts";
 import type { OperationError } from "../../cli/errors.ts";
@@ -17,12 +17,16 @@ import { findRecord } from "../../cli/qemu/process-record.ts";
 import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
 import type { VerifyReport } from "../../cli/verify/report.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
+import { endOnSignal } from "./end-on-signal.ts";
 import { GuestModel } from "./guest-model.ts";
 import { RunLog } from "./run-log.ts";
 import { waitFor } from "./wait-for.ts";
 
 const MIB = 1 << 20;
 const PAGE = 4096;
+
+/** No leg of a test takes so long. */
+const stuckMs = 90_000;
 
 /** A small guest on a fast link; not a multiple of 256 KiB, since QEMU 7.2 under TCG would lose writes. */
 const defaults: TestbedOptions = {
@@ -70,8 +74,9 @@ export class Rig {
   readonly testbed: Testbed;
   readonly runs: RunLog;
   readonly model: GuestModel;
+  private readonly halted = new Set<string>();
   private readonly consoles = new Set<GuestConsole>();
-  private readonly onSignal: () => void;
+  private readonly stopWatching: () => void;
   private starting: Promise<void> | null = null;
 
   private constructor(testbed: Testbed, siteNames: readonly string[]) {
@@ -85,12 +90,7 @@ export class Rig {
     this.runs = new RunLog(
       Object.fromEntries(siteNames.map((name) => [name, monitorPath(name, testbed.socketFolder)])),
     );
-    // A test that takes too long is ended by this signal, and no teardown is run then.
-    this.onSignal = () => {
-      this.killEverything();
-      process.exit(1);
-    };
-    process.once("SIGTERM", this.onSignal);
+    this.stopWatching = endOnSignal(testbed);
   }
 
   /** Starts the sites; the guest is defined at the first one. */
@@ -194,12 +194,38 @@ export class Rig {
     }
   }
 
-  /** One leg. */
+  /** One leg. Rejects with what both sites say of themselves if it never ends. */
   async migrate(from: string, to: string, options: LegOptions = {}): Promise<MigrateDone> {
     const { downtimeLimitMs = 300, timeoutMs = null, bitsPerSecond = null } = options;
     const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond };
-    const done = await this.site(from).ask("migrate", body, options.onLine, options.signal);
-    return done as unknown as MigrateDone;
+    const ended = new AbortController();
+    const stuck = sleep(stuckMs, undefined, { signal: ended.signal }).then(async () => {
+      throw new Error(`The leg from ${from} to ${to} never ends\n${await this.condition()}`);
+    });
+    const done = this.site(from).ask("migrate", body, options.onLine, options.signal);
+    try {
+      return (await Promise.race([done, stuck])) as unknown as MigrateDone;
+    } finally {
+      ended.abort();
+      stuck.catch(() => {});
+      done.catch(() => {});
+    }
+  }
+
+  /** What agents and QEMUs say, for the message of a test that fails. */
+  async condition(): Promise<string> {
+    const parts = [...this.testbed.sites].map(async ([name, site]) => {
+      const monitor = this.runs.monitor(name);
+      const asked = (what: string) =>
+        monitor?.execute(what, undefined, { timeoutMs: 2000 }).then(JSON.stringify, String) ?? "no QEMU";
+      const list = Promise.race([site.ask("list", {}), sleep(2000, "no answer")]);
+      return [
+        `site ${name}: ${JSON.stringify(await list.catch(String))}`,
+        `its QEMU: ${await asked("query-status")} ${await asked("query-migrate")}`,
+        site.logTail,
+      ].join("\n");
+    });
+    return (await Promise.all(parts)).join("\n");
   }
 
   /** A leg that is cut off at some point: how it ends, told without ever rejecting. */
@@ -221,10 +247,12 @@ export class Rig {
 
   /** Halts a site's agent where it is; `resume` lets it go on. */
   halt(site: string): void {
+    this.halted.add(site);
     process.kill(this.site(site).pid, "SIGSTOP");
   }
 
   resume(site: string): void {
+    this.halted.delete(site);
     process.kill(this.site(site).pid, "SIGCONT");
   }
 
@@ -270,11 +298,18 @@ export class Rig {
     return (await findRecord(this.site(site).runPath(guestName)))?.pid ?? null;
   }
 
-  /** Ends a site's QEMU as a crash would. */
+  /** Ends a site's QEMU as a crash would; returns when its agent has noticed, if it lives and is not halted. */
   async killQemu(site: string): Promise<void> {
     const pid = await waitFor(`a QEMU at ${site}`, () => this.qemuPid(site));
     process.kill(pid, "SIGKILL");
     await waitFor("QEMU is gone", async () => (await this.qemuPid(site)) === null || null);
+    if (this.halted.has(site)) return;
+    await waitFor("the agent has noticed", async () => {
+      const shown = await this.site(site)
+        .ask("show", { vm: guestName })
+        .catch(() => ({ running: false }));
+      return shown.running === false || null;
+    });
   }
 
   private async readBoth(from: string, to: string): Promise<Omit<ComparedLeg, "done">> {
@@ -293,7 +328,7 @@ export class Rig {
 
   /** Ends everything, whatever fails on the way: a teardown that throws would keep the others from running. */
   private async close(): Promise<void> {
-    process.off("SIGTERM", this.onSignal);
+    this.stopWatching();
     for (const guest of this.consoles) guest.close();
     await Promise.allSettled([this.starting, this.runs.close()]);
     await Promise.allSettled([...this.testbed.sites.keys()].map((name) => this.endSite(name)));
@@ -309,43 +344,8 @@ export class Rig {
       await sleep(20);
     }
   }
-
-  private killEverything(): void {
-    const { socketFolder } = this.testbed;
-    for (const site of this.testbed.sites.values()) {
-      killIfOurs(site.pid, site.options.folder);
-      killIfOurs(pidInRecord(join(site.runPath(guestName), "qemu.json")), socketFolder);
-    }
-    rmSync(socketFolder, { recursive: true, force: true });
-  }
-}
-
-/** Pages that differ, as a short text; empty if there are none. */
-export function differences(one: Buffer, other: Buffer): string {
-  if (one.length !== other.length) return `${one.length} bytes against ${other.length}`;
-  const pages: number[] = [];
-  for (let at = 0; at < one.length; at += PAGE) {
-    if (one.compare(other, at, at + PAGE, at, at + PAGE) !== 0) pages.push(at / PAGE);
-  }
-  if (pages.length === 0) return "";
-  return `${pages.length} pages differ: ${pages.slice(0, 20).join(", ")}`;
-}
-
-/** The tick counter in a dump. */
-export function counterIn(memory: Buffer): number {
-  return memory.readUInt32LE(counterAddress);
 }
 
 function monitorPath(site: string, socketFolder: string): string {
   return join(socketFolder, `${site}.mon`);
-}
-
-function pidInRecord(path: string): number {
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { pid: number }).pid : 0;
-}
-
-/** Ends a process whose command line names a folder of the test: a pid alone may be another's by now. */
-function killIfOurs(pid: number, folder: string): void {
-  const path = `/proc/${pid}/cmdline`;
-  if (existsSync(path) && readFileSync(path, "utf8").includes(folder)) process.kill(pid, "SIGKILL");
 }

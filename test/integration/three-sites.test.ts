@@ -1,6 +1,7 @@
 import t from "tap";
 import { guestName } from "../../cli/demo/testbed.ts";
-import { differences, Rig } from "./rig.ts";
+import { differences } from "./memory.ts";
+import { Rig } from "./rig.ts";
 import { waitFor } from "./wait-for.ts";
 
 const route = ["a", "b", "c", "a", "b", "a", "c", "b"];

@@ -5,7 +5,8 @@ import { guestName } from "../../cli/demo/testbed.ts";
 import { readManifest } from "../../cli/store/vm-store.ts";
 import { loadCore } from "../../src/core.ts";
 import type { RecordCounts } from "../../src/delta/vocabulary.ts";
-import { type Change, type ComparedLeg, differences, type LegOptions, Rig } from "./rig.ts";
+import { differences } from "./memory.ts";
+import { type Change, type ComparedLeg, type LegOptions, Rig } from "./rig.ts";
 
 const fillPages = 4096;
 
