@@ -86,9 +86,14 @@ async function receiveLeg(
   });
   const { qemu } = vm;
   if (qemu) agent.background("Warming up memory", () => warmUp(vm, qemu.qmp));
-  await receiveHolders(await loadCore(), connection, vm.store, config.site, key, generation).catch((error) =>
-    log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
-  );
+  // A leg onwards that is asked for at once waits for this: it may be what makes it a return leg.
+  await vm
+    .keepHouse(async () => {
+      await receiveHolders(await loadCore(), connection, vm.store, config.site, key, generation);
+    })
+    .catch((error) =>
+      log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
+    );
   agent.background("Tidying generations", () => tidyGenerations(agent, vm));
 }
 

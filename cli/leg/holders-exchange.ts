@@ -16,7 +16,7 @@ import type { VmStore } from "../store/vm-store.ts";
 import { type PeerConnection, protocolError } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 
-const notedTimeoutMs = 60_000;
+const notedTimeoutMs = 30_000;
 
 /** Source: tells the new site who holds what. `sealed` is the generation that both have now. */
 export async function sendHolders(
