@@ -62,7 +62,7 @@ t.test("what unfinished legs left is removed by the next start", async (t) => {
   t.strictSame(snapshot(model.storePath), before);
 });
 
-t.test("a second agent with the same socket is refused, and disturbs the first one in nothing", async (t) => {
+t.test("a second agent on the same store is refused, and disturbs the first one in nothing", async (t) => {
   const folder = await shortFolder(t);
   const model = await storeWithVm(folder);
   const config = await writeSite(folder);
@@ -71,10 +71,20 @@ t.test("a second agent with the same socket is refused, and disturbs the first o
   const before = snapshot(model.storePath);
   const second = await runProgram(["agent", "--config", config, "--json"]);
   t.equal(second.code, 1);
-  t.match(jsonLines(second), [{ event: "error", message: /control socket .*another agent listens there/ }]);
+  t.match(jsonLines(second), [{ event: "error", message: /store .*another agent has it/ }]);
   t.ok(existsSync(partial), "what may be a leg under way is left alone");
   t.strictSame(snapshot(model.storePath), before);
   t.match(await runProgram(["list", "--control", agent.control]), { code: 0, out: /web1/ });
+});
+
+t.test("a second agent with the same socket is refused, though its store is another", async (t) => {
+  const folder = await shortFolder(t);
+  const first = await startAgent(t, await writeSite(join(folder, "a")));
+  const config = await writeSite(join(folder, "b"), { site: "b", control: first.control });
+  const second = await runProgram(["agent", "--config", config, "--json"]);
+  t.equal(second.code, 1);
+  t.match(jsonLines(second), [{ event: "error", message: /control socket .*another agent listens there/ }]);
+  t.match(await runProgram(["list", "--control", first.control]), { code: 0 });
 });
 
 t.test("an agent whose port is taken ends with 1 instead of staying half alive", async (t) => {

@@ -86,7 +86,7 @@ t.test("the link breaks after RELEASED and comes back", async (t) => {
   t.equal((await end).error?.reason, "inDoubt");
   t.equal(await rig.runsAt("a"), false, "the source's copy waits");
   t.equal(await rig.runsAt("b"), false, "the destination's copy never ran");
-  await t.rejects(rig.site("a").ask("start", { vm: guestName }), endsAs("failed"), "it cannot be started");
+  await t.rejects(rig.site("a").ask("start", { vm: guestName }), endsAs("refused"), "it cannot be started");
   await t.rejects(rig.migrate("a", "b"), endsAs("refused"), "it cannot be migrated");
   await rig.testbed.link("a", "b").restore();
   await checkAftermath(t, rig, "a", counter);
