@@ -20,6 +20,9 @@ import { beginGeneration, type GenerationWriter, type ManifestStart } from "../s
 import { BaseWindow } from "./base-window.ts";
 import { IncomingFeed } from "./incoming-feed.ts";
 
+/** So that the root, asked for while the VM stands still, costs what the last frames changed. */
+const refreshEveryFrames = 32;
+
 /** What is needed to begin. */
 export interface DestinationStoreOptions {
   readonly core: Core;
@@ -66,7 +69,7 @@ export class DestinationStore {
     this.newDigests = core.allocate(frameLimits.records * digestBytes);
     this.writer = beginGeneration(core, target.generationsPath, target, geometry, base);
     this.imagePath = base ? imagePathOf(base) : this.writer.imagePath;
-    this.digests.root(new Uint8Array(32));
+    this.digests.refresh();
   }
 
   /** Binds the QEMU that will run the VM, and gives it what its mapped image does not have. */
@@ -143,6 +146,7 @@ export class DestinationStore {
     for (let i = 0; i < count; i++) {
       this.digests.set(region, firstPage + pages[i], memory, this.newDigests + i * digestBytes);
     }
+    if (decoded.sequence % refreshEveryFrames === 0) this.digests.refresh();
     this.writer.apply(decoded, frame);
     await this.feed?.feedDecoded(decoded);
   }

@@ -194,8 +194,6 @@ export class SourceLeg {
     }
     this.machine.go("stopped");
     pump.drain();
-    const roundsTree = pump.digests;
-    roundsTree.root(new Uint8Array(32));
     await this.race(outgoing.continueSwitchover());
     const end = await this.race(this.endOfStream(pump));
     progress.finishing();

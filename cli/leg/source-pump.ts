@@ -152,9 +152,10 @@ export class SourcePump {
     this.pace();
   }
 
-  /** Sends what is waiting, so that a slow stream does not sit in a half-full frame. */
+  /** Sends what is waiting, so that a slow stream does not sit in a half-full frame; keeps the digests' tree current. */
   flush(): void {
     this.established?.encoder.flush();
+    this.established?.digests.refresh();
   }
 
   /** From now on reads at full speed whatever the backlog: QEMU holds its main lock. */
@@ -220,6 +221,7 @@ export class SourcePump {
     };
     const encoder = new ChangeEncoder(core, digests, common, send, 2);
     this.established = { geometry, digests, encoder, writer, content };
+    digests.refresh();
     connection.send({
       type: "begin",
       generation: target.generation,

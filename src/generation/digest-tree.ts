@@ -83,6 +83,11 @@ export class PageDigests {
     return this.equals(page, this.zero, 0);
   }
 
+  /** Brings all nodes up to date, so that a root asked for later costs only what changes in between. */
+  refresh(): void {
+    for (const tree of this.trees) tree.top(this.core, this.key, this.scratch);
+  }
+
   /** The root over geometry and contents of RAM and over the device state's 32-byte digest. */
   root(deviceDigest: Uint8Array): Uint8Array {
     const encoder = new TextEncoder();
