@@ -11,10 +11,12 @@ export {
   loadCore,
   type Pointer,
 } from "./core.ts";
+export * from "./delta/block-encoder.ts";
 export * from "./delta/change-encoder.ts";
 export * from "./delta/device-frames.ts";
 export * from "./delta/digest-frames.ts";
 export * from "./delta/frame.ts";
+export * from "./delta/frame-sequence.ts";
 export * from "./delta/header-frame.ts";
 export * from "./delta/moved-index.ts";
 export * from "./delta/page-decoder.ts";
@@ -22,6 +24,7 @@ export * from "./delta/page-encoder.ts";
 export * from "./delta/vocabulary.ts";
 export { FormatError, type FormatErrorCode } from "./errors.ts";
 export * from "./generation/digest-tree.ts";
+export * from "./generation/disks.ts";
 export * from "./generation/geometry.ts";
 export * from "./generation/manifest.ts";
 export * from "./qemu-stream/index.ts";

@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import { type Core, loadCore } from "../../src/core.ts";
 import type { SiteConfig } from "../config/site-config.ts";
 import { formatDefinition, parseDefinition, type VmDefinition } from "../config/vm-definition.ts";
+import { ImageStore } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
 import { FileOwnershipRegister, type OwnershipRegister } from "../store/ownership.ts";
@@ -16,6 +17,7 @@ import { dial, type Identity } from "../wan/handshake.ts";
 import { ManagedVm } from "./managed-vm.ts";
 import { PeerPool } from "./peer-pool.ts";
 import { VmKeys } from "./vm-keys.ts";
+import { forgetReplacedFiles, resolveDisks } from "./vm-disks.ts";
 import { checkDefinition } from "./vm-launch.ts";
 
 /** What the parts of an agent share. */
@@ -96,13 +98,17 @@ export class Agent {
   }
 
   /** Defines a VM, or changes the definition of one that does not run. */
-  async define(definition: VmDefinition): Promise<ManagedVm> {
-    await checkDefinition(this.config, definition);
-    const known = this.find(definition.name);
+  async define(given: VmDefinition): Promise<ManagedVm> {
+    const { name } = given;
+    await checkDefinition(this.config, given);
+    const known = this.find(name);
     if (known?.qemu || known?.activity) {
-      throw new OperationError("failed", `Cannot define ${definition.name} again while it runs here`);
+      throw new OperationError("failed", `Cannot define ${name} again while it runs here`);
     }
-    await this.keys.readOrMake(definition.name);
+    const images = new ImageStore(join(this.config.store, name));
+    const definition = await resolveDisks(given, images);
+    await this.keys.readOrMake(name);
+    if (known) await forgetReplacedFiles(known, definition);
     return await this.save(definition);
   }
 

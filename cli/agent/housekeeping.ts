@@ -31,7 +31,7 @@ async function isIntact(agent: Agent, vm: ManagedVm, generation: StoredGeneratio
   const key = await agent.keys.read(vm.name);
   if (key === null) return true;
   const isWanted = () => vm.activity === null;
-  const problem = await new IntegrityLedger(vm.store).check(agent.core, key, generation, isWanted);
+  const problem = await new IntegrityLedger(vm.store).check(agent.core, key, generation, isWanted, true);
   if (problem) agent.log.error({ vm: vm.name, problem }, "a generation is damaged and was set aside");
   return problem === null;
 }

@@ -3,6 +3,7 @@
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { killBlockHost } from "../disk/block-host.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
@@ -10,6 +11,7 @@ import { writeFileAtomically } from "../store/atomic-file.ts";
 import type { Agent } from "./agent.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { settleInBackground } from "./settle.ts";
+import { adoptDisks, runAgain } from "./vm-disks.ts";
 import { launchFresh, lostWriteWarning, ownRamBlock } from "./vm-launch.ts";
 
 const attachTimeoutMs = 5_000;
@@ -58,6 +60,7 @@ export async function attachVm(
     const qmp = await connectQmp(qmpPath);
     try {
       await checkAttached(vm, qmp);
+      await adoptDisks(vm, qmp);
       await ownForStart(agent, vm);
       await mkdir(vm.runPath, { recursive: true, mode: 0o700 });
       await writeFileAtomically(attachedPath(vm), `${JSON.stringify({ qmpPath })}\n`);
@@ -82,6 +85,7 @@ export async function findAgain(agent: Agent): Promise<void> {
 }
 
 async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
+  await killBlockHost(vm.runPath);
   const record = await agent.ownership.read(vm.name);
   if (record.state === "none" || record.state === "away") {
     // A QEMU that waited for a leg, or whose VM was handed over: it must not run here.
@@ -95,7 +99,7 @@ async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
     agent.background(`Settling ${vm.name}`, () => settleInBackground(agent, vm, agent.ending));
   } else if (vm.qemu && !(await isRunning(vm.qemu.qmp))) {
     // Stopped by a handover that never came to RELEASED, or taken over but not yet let run.
-    await vm.qemu.qmp.execute("cont");
+    await runAgain(vm, vm.qemu.qmp);
     agent.log.info({ vm: vm.name }, "let a VM run on that an unfinished handover had stopped");
   }
 }

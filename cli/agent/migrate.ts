@@ -10,6 +10,7 @@ import type { Agent } from "./agent.ts";
 import { tidyGenerations } from "./housekeeping.ts";
 import { type Activity, endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
 import { settle, settleInBackground } from "./settle.ts";
+import { legDisks } from "./vm-disks.ts";
 import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
 
 /** What the operator asks for. */
@@ -109,6 +110,7 @@ async function runLeg(
     store: vm.store,
     ownership: agent.ownership,
     key: await agent.keys.readOrMake(vm.name),
+    disks: await legDisks(vm, qemu.qmp),
     runPath: vm.runPath,
     downtimeLimitMs: request.downtimeLimitMs,
     signal,
@@ -155,7 +157,10 @@ async function runLeg(
   const { connection, sealed, core, result } = outcome;
   agent.background(`Telling ${request.to} what other sites hold`, async () => {
     try {
-      if (sealed) await sendHolders(core, connection, vm.store, config.site, sealed);
+      if (sealed) {
+        const key = await agent.keys.readOrMake(vm.name);
+        await sendHolders({ core, connection, store: vm.store, ownSite: config.site, key, current: sealed });
+      }
     } finally {
       connection.close();
       await tidyGenerations(agent, vm);

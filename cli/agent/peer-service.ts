@@ -3,6 +3,8 @@
 import { fromHex } from "../../src/bytes.ts";
 import { loadCore } from "../../src/core.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
+import { BlockHost } from "../disk/block-host.ts";
+import { defaultGranularityBytes } from "../disk/dirty-bitmaps.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { DestinationLeg } from "../leg/destination-leg.ts";
 import { receiveHolders } from "../leg/holders-exchange.ts";
@@ -63,10 +65,17 @@ async function receiveLeg(
       ownership,
       key,
       runPath: vm.runPath,
-      launch: (imagePath) =>
+      disks: vm.definition.disks.map(({ id, granularityBytes }, i) => ({
+        name: id,
+        granularityBytes,
+        lengthBytes: prepare.vm.disks[i].lengthBytes,
+      })),
+      startBlockHost: () => BlockHost.start(config.qemu.binary, vm.runPath),
+      launch: (imagePath, chains) =>
         launchOnImage(config, vm, imagePath, {
           ramBlock: prepare.ramBlock,
           accelerator: prepare.vm.accelerator,
+          chains,
         }),
       exclusively: (action) => vm.exclusively(action),
       onState: (state) => {
@@ -89,7 +98,9 @@ async function receiveLeg(
   // A leg onwards that is asked for at once waits for this: it may be what makes it a return leg.
   await vm
     .keepHouse(async () => {
-      await receiveHolders(await loadCore(), connection, vm.store, config.site, key, generation);
+      const core = await loadCore();
+      const { store } = vm;
+      await receiveHolders({ core, connection, store, ownSite: config.site, key, current: generation });
     })
     .catch((error) =>
       log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
@@ -107,8 +118,14 @@ function arrivingDefinition(agent: Agent, { vm: given }: MessageOf<"prepare">): 
     );
   }
   const args = agent.config.arrivals[given.name]?.args ?? known?.definition.args ?? [];
-  const { accelerator, ...shape } = given;
-  return { ...shape, accel: known?.definition.accel ?? [accelerator], args };
+  const { accelerator, disks, ...shape } = given;
+  const ownDisks = disks.map(({ name, lengthBytes, bus }) => {
+    const before = known?.definition.disks.find(({ id }) => id === name);
+    const granularityBytes = before?.granularityBytes ?? defaultGranularityBytes;
+    const own = { file: before?.file ?? null, format: before?.format ?? null, cache: before?.cache ?? "writeback" };
+    return { ...own, id: name, bus, sizeBytes: lengthBytes, granularityBytes } as const;
+  });
+  return { ...shape, accel: known?.definition.accel ?? [accelerator], args, disks: ownDisks };
 }
 
 function checkOwnership(

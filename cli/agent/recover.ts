@@ -1,11 +1,13 @@
 /** Restarting a VM from what is retained here. */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { killBlockHost } from "../disk/block-host.ts";
 import { OperationError } from "../errors.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
+import { overlaysOnGeneration, recordRecovered, runAgain } from "./vm-disks.ts";
 import { launchFromGeneration } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
 
@@ -48,7 +50,7 @@ export async function recover(
     if (vm.qemu && !vm.qemu.qmp.isClosed && number === null && record.state === "released") {
       // The VM itself is still here, stopped in the handover: newer than any generation.
       await vm.exclusively(own);
-      await vm.qemu.qmp.execute("cont");
+      await runAgain(vm, vm.qemu.qmp);
       return { generation: record.generation, ageMs: 0, epoch, resumed: true };
     }
     if (!generation) {
@@ -89,8 +91,11 @@ async function restart(
   generation: StoredGeneration,
   own: () => Promise<void>,
 ): Promise<void> {
-  const process = await launchFromGeneration(agent.config, vm, generation);
+  await killBlockHost(vm.runPath);
+  const overlays = await overlaysOnGeneration(agent.config.qemu.binary, vm, generation.manifest);
+  const process = await launchFromGeneration(agent.config, vm, generation, overlays);
   try {
+    await recordRecovered(vm, overlays);
     await vm.exclusively(own);
     await process.qmp.execute("cont");
   } catch (error) {

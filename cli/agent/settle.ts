@@ -10,6 +10,7 @@ import type { PeerConnection } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
+import { runAgain } from "./vm-disks.ts";
 
 const answerTimeoutMs = 10_000;
 const retryEveryMs = 2_000;
@@ -36,7 +37,7 @@ export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
       return "away";
     }
     await agent.ownership.write({ ...record, state: "owned", epoch: record.epoch + 1 });
-    if (vm.qemu && !(await isRunning(vm.qemu.qmp))) await vm.qemu.qmp.execute("cont");
+    if (vm.qemu && !(await isRunning(vm.qemu.qmp))) await runAgain(vm, vm.qemu.qmp);
     return "taken-back";
   });
 }

@@ -6,6 +6,7 @@ import { placeRegions } from "../../src/generation/geometry.ts";
 import type { Accelerator } from "../../src/generation/manifest.ts";
 import type { SiteConfig } from "../config/site-config.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
+import type { ImageDescriptor } from "../disk/image-store.ts";
 import { OperationError } from "../errors.ts";
 import { IncomingFeed } from "../leg/incoming-feed.ts";
 import { legCoreBytes } from "../leg/leg-core.ts";
@@ -13,6 +14,7 @@ import {
   checkCpuModel,
   checkExtraArguments,
   checkMachineType,
+  type DiskSpec,
   findImagePunchers,
   type GuestMemory,
   qemuArguments,
@@ -28,6 +30,7 @@ import {
   type StoredGeneration,
 } from "../store/generation-reader.ts";
 import type { ManagedVm } from "./managed-vm.ts";
+import { currentChains, diskSpecs, prepareDisks } from "./vm-disks.ts";
 
 /** Name of the main RAM block of VMs that this program starts. */
 export const ownRamBlock = "pc.ram";
@@ -52,33 +55,46 @@ export async function checkDefinition(config: SiteConfig, definition: VmDefiniti
 /** Starts the VM's QEMU afresh, with empty memory. It runs at once. */
 export async function launchFresh(config: SiteConfig, vm: ManagedVm): Promise<QemuProcess> {
   const accel = await usableAccelerators(vm.definition.accel);
-  return await launch(config, vm, { kind: "ram" }, { incoming: false, ramBlock: ownRamBlock, accel });
+  await prepareDisks(config.qemu.binary, vm);
+  const disks = diskSpecs(vm, await currentChains(vm));
+  return await launch(config, vm, { kind: "ram" }, { incoming: false, ramBlock: ownRamBlock, accel, disks });
 }
 
-/** Starts a QEMU that maps an image privately and waits, paused, for a stream. */
+/** Starts a QEMU that maps an image privately and waits, paused, for a stream. `chains`: disk images, newest first. */
 export async function launchOnImage(
   config: SiteConfig,
   vm: ManagedVm,
   imagePath: string,
-  state: { readonly ramBlock: string; readonly accelerator: Accelerator },
+  state: {
+    readonly ramBlock: string;
+    readonly accelerator: Accelerator;
+    readonly chains: readonly (readonly ImageDescriptor[])[];
+  },
 ): Promise<QemuProcess> {
   const { ramBlock, accelerator } = state;
+  const disks = diskSpecs(vm, state.chains);
   const accel = await usableAccelerators([accelerator]);
   const { memoryBackendRom } = await probeQemu(config.qemu.binary);
   const memory: GuestMemory = { kind: "image", path: imagePath, rom: memoryBackendRom };
-  return await launch(config, vm, memory, { incoming: true, ramBlock, accel });
+  return await launch(config, vm, memory, { incoming: true, ramBlock, accel, disks });
 }
 
-/** Starts a QEMU with the state of a generation, paused: mapped image, pages above it, device state. */
+/**
+ * Starts a QEMU with the state of a generation, paused: mapped image, pages above it, device state; `overlays` are
+ * the images, over the generation's, that it writes to.
+ */
 export async function launchFromGeneration(
   config: SiteConfig,
   vm: ManagedVm,
   generation: StoredGeneration,
+  overlays: Readonly<Record<string, string>>,
 ): Promise<QemuProcess> {
   const geometry = placeRegions(generation.manifest.regions);
   const core = await loadCore({ initialBytes: legCoreBytes });
   const { accelerator } = generation.manifest;
-  const state = { ramBlock: geometry.regions[0].name, accelerator };
+  const { images } = vm.store;
+  const chains = await Promise.all(vm.definition.disks.map(({ id }) => images.chain(overlays[id] ?? "")));
+  const state = { ramBlock: geometry.regions[0].name, accelerator, chains };
   const process = await launchOnImage(config, vm, imagePathOf(generation), state);
   try {
     await loadGeneration(core, vm, generation, process);
@@ -99,7 +115,8 @@ async function loadGeneration(
   try {
     const device = await readDeviceState(core, generation);
     const socketPath = join(vm.runPath, "in.sock");
-    const incoming = await startIncoming(process.qmp, { socketPath, logTail: process.logTail });
+    const takesDisks = vm.definition.disks.length > 0;
+    const incoming = await startIncoming(process.qmp, { socketPath, logTail: process.logTail, takesDisks });
     incoming.completed.catch(() => {});
     const { machine } = generation.manifest;
     const feed = new IncomingFeed(core, content.geometry, Promise.resolve(incoming), {
@@ -130,7 +147,12 @@ async function launch(
   config: SiteConfig,
   vm: ManagedVm,
   memory: GuestMemory,
-  mode: { readonly incoming: boolean; readonly ramBlock: string; readonly accel: readonly string[] },
+  mode: {
+    readonly incoming: boolean;
+    readonly ramBlock: string;
+    readonly accel: readonly string[];
+    readonly disks: readonly DiskSpec[];
+  },
 ): Promise<QemuProcess> {
   const { definition, runPath, name } = vm;
   await checkDefinition(config, definition);
@@ -143,6 +165,7 @@ async function launch(
     memory,
     ramBlockId: mode.ramBlock,
     qmpPath: qmpSocketPath(runPath),
+    disks: mode.disks,
     incoming: mode.incoming,
     paused: mode.incoming,
     extra: [...config.qemu.args, ...definition.args],

@@ -14,11 +14,12 @@ import { guestArguments, guestMachine, guestName, type Testbed } from "./testbed
 /** One leg as the demo reports it. */
 export type DemoLeg =
   | (MigrateDone & { readonly method: "bfmig" })
-  | (Omit<MigrateDone, "generation" | "epoch" | "root" | "pages" | "leg"> & {
+  | (Omit<MigrateDone, "generation" | "epoch" | "root" | "pages" | "blocks" | "leg"> & {
       readonly method: "qemu-precopy";
       readonly leg: "first";
       readonly generation: null;
       readonly pages: null;
+      readonly blocks: null;
       readonly root: null;
       /** QEMU's own figure, which leaves out what is still under way. */
       readonly qemuDowntimeMs: number;
@@ -72,9 +73,11 @@ export async function runBaseline(
       qemuDowntimeMs: Math.round(result.downtimeMs),
       ramBytes: result.ramBytes,
       diskBytes: 0,
+      diskWireBytes: 0,
       wireBytes: result.wireBytes,
       rounds: result.rounds,
       pages: null,
+      blocks: null,
       predictedMs: null,
       predictedWireBytes: null,
       root: null,

@@ -35,6 +35,8 @@ export interface TestbedOptions {
   readonly moreArguments?: (site: string, socketFolder: string) => readonly string[];
   /** Generations that each site keeps. */
   readonly keep?: number;
+  /** Disks of the guest, as a definition has them; their files must be there when the sites start. */
+  readonly disks?: readonly Readonly<Record<string, unknown>>[];
 }
 
 /** A memory size near `memoryBytes` with which this QEMU does not lose guest writes under TCG. */
@@ -126,6 +128,7 @@ export class Testbed {
       cpu: "qemu64",
       accel: ["tcg"],
       args: this.argumentsAt(siteNames[0]),
+      disks: this.options.disks ?? [],
     };
     await mkdir(root, { recursive: true });
     await this.site(siteNames[0]).ask("define", { text: stringify(definition), path: "demo.yaml" });

@@ -1,7 +1,9 @@
 /** Finds the newest state that both sites know of a VM: by content if it is here, by digests otherwise. */
 
 import type { Core } from "../../src/core.ts";
+import { type DiskShape, diskDifference } from "../../src/generation/disks.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
+import { OperationError } from "../errors.ts";
 import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
 import { Holders } from "../store/holders.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
@@ -29,6 +31,8 @@ export interface CommonBaseSearch {
   readonly store: VmStore;
   /** What the peer holds. */
   readonly offered: readonly GenerationId[];
+  /** The disks that the VM has now. */
+  readonly disks: readonly DiskShape[];
   readonly warn: (message: string) => void;
 }
 
@@ -56,6 +60,7 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
     const here = generations.find(
       ({ manifest }) => manifest.generation === id.generation && manifest.root === id.root,
     );
+    if (here && !haveSameDisks(search, here)) continue;
     if (here && (await isIntact(here))) {
       return { mode: "content", generation: here, digests: await readDigests(here) };
     }
@@ -63,11 +68,29 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
     const own = known && (await newestIntact());
     if (!own) continue;
     const ownDigests = await readDigests(own);
+    if (!haveSameDisks(search, own)) continue;
     if (ownDigests.length === known.digests.length) {
       return { mode: "digests", id, digests: known.digests, own, ownDigests };
     }
   }
   return { mode: "nothing" };
+}
+
+/** Throws OperationError if a disk was resized; false, with a warning, if disks were added or taken away. */
+function haveSameDisks({ disks, store, warn }: CommonBaseSearch, { manifest }: StoredGeneration): boolean {
+  for (const { name, lengthBytes } of disks) {
+    const before = manifest.disks.find((disk) => disk.name === name);
+    if (before && before.lengthBytes !== lengthBytes) {
+      throw new OperationError(
+        "aborted",
+        `Cannot migrate ${store.vm}: disk ${name} was resized from ${before.lengthBytes} to ${lengthBytes} bytes since ` +
+          `generation ${manifest.generation}; a disk keeps its size while generations of it are retained`,
+      );
+    }
+  }
+  const difference = diskDifference(manifest.disks, disks);
+  if (difference) warn(`Generation ${manifest.generation} of ${store.vm} cannot be built on: ${difference}`);
+  return difference === null;
 }
 
 /** The generation that the peer is told to build on; null for a first leg. */

@@ -5,8 +5,11 @@
 
 import { join } from "node:path";
 import { loadCore } from "../../src/core.ts";
+import { diskDifference } from "../../src/generation/disks.ts";
 import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
 import type { GenerationId, Manifest } from "../../src/generation/manifest.ts";
+import type { BlockHost } from "../disk/block-host.ts";
+import type { ImageDescriptor } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
 import type { QemuProcess } from "../qemu/process.ts";
@@ -17,6 +20,7 @@ import type { VmStore } from "../store/vm-store.ts";
 import type { Incoming, PeerConnection } from "../wan/connection.ts";
 import { abortError, protocolError } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
+import { type ArrivingDisk, DestinationDisks } from "./destination-disks.ts";
 import { type DestinationStore, openDestinationStore } from "./destination-store.ts";
 import { legCoreBytes } from "./leg-core.ts";
 import { type DestinationState, destinationTransitions, StateMachine } from "./state-machine.ts";
@@ -30,8 +34,11 @@ export interface DestinationLegContext {
   readonly ownership: OwnershipRegister;
   readonly key: Uint8Array;
   readonly runPath: string;
-  /** Starts the VM's QEMU on an image, waiting and paused. */
-  readonly launch: (imagePath: string) => Promise<QemuProcess>;
+  /** Disks that move with the VM, as `prepare` has them, with what this site decides about them. */
+  readonly disks: readonly ArrivingDisk[];
+  readonly startBlockHost: () => Promise<BlockHost>;
+  /** Starts the VM's QEMU on a RAM image and on disk images (newest first for each disk), waiting and paused. */
+  readonly launch: (imagePath: string, chains: readonly (readonly ImageDescriptor[])[]) => Promise<QemuProcess>;
   /** Serialises changes of the VM's ownership record. */
   readonly exclusively: <T>(action: () => Promise<T>) => Promise<T>;
   readonly onState: (state: DestinationState) => void;
@@ -49,6 +56,8 @@ export class DestinationLeg {
   private readonly context: DestinationLegContext;
   private readonly machine: StateMachine<DestinationState>;
   private destination: DestinationStore | null = null;
+  private disks: DestinationDisks | null = null;
+  private host: Promise<BlockHost> | null = null;
   private process: Promise<QemuProcess> | null = null;
   private incoming: Promise<IncomingMigration> | null = null;
   private manifest: Manifest | null = null;
@@ -67,6 +76,9 @@ export class DestinationLeg {
     const { connection, store } = this.context;
     try {
       await store.prepare();
+      // It takes a moment: meanwhile the source finds out what both have.
+      if (this.context.disks.length > 0) this.host = this.context.startBlockHost();
+      this.host?.catch(() => {});
       const have = await this.intactGenerations();
       return await new Promise<DestinationResult>((resolve, reject) => {
         this.settle = { resolve, reject };
@@ -157,9 +169,19 @@ export class DestinationLeg {
         `Cannot build on generation ${base.manifest.generation}: its regions differ`,
       );
     }
+    const changed = base && diskDifference(base.manifest.disks, prepare.vm.disks);
+    if (changed) {
+      throw new OperationError("failed", `Cannot build on generation ${base.manifest.generation}: ${changed}`);
+    }
     const core = await loadCore({ initialBytes: legCoreBytes });
     const { leg: legId } = prepare;
     const { generation } = message;
+    const { images } = store;
+    const { disks: arriving } = this.context;
+    if (this.host) {
+      const host = await this.host;
+      this.disks = await DestinationDisks.begin({ core, key, images, legId, disks: arriving, base, host });
+    }
     this.generation = generation;
     const target = { generationsPath: store.generationsPath, vm: prepare.vm.name, generation, legId };
     this.destination = await openDestinationStore({
@@ -168,12 +190,19 @@ export class DestinationLeg {
       geometry,
       base,
       machine: message.machine,
+      shapes: prepare.vm.disks,
+      disks: this.disks,
       target,
     });
-    const process = launch(this.destination.imagePath);
+    await this.disks?.connect();
+    const process = launch(this.destination.imagePath, (await this.disks?.chains()) ?? []);
     this.process = process;
     this.incoming = process.then((qemu) =>
-      startIncoming(qemu.qmp, { socketPath: join(runPath, "in.sock"), logTail: qemu.logTail }),
+      startIncoming(qemu.qmp, {
+        socketPath: join(runPath, "in.sock"),
+        logTail: qemu.logTail,
+        takesDisks: this.disks !== null,
+      }),
     );
     this.incoming.then(
       (incoming) => incoming.completed.catch((error) => this.enqueue(() => Promise.reject(error))),
@@ -188,7 +217,6 @@ export class DestinationLeg {
     this.machine.go("loading");
     const incoming = await (this.incoming as Promise<IncomingMigration>);
     const start = {
-      format: 1 as const,
       vm: prepare.vm.name,
       generation: this.generation,
       epoch: prepare.epoch,
@@ -234,6 +262,7 @@ export class DestinationLeg {
         );
       }
       const committed = await writer.commit(manifest);
+      await this.disks?.takeOver();
       const { generation: number, epoch } = manifest;
       await ownership.write({ ...record, state: "owned", epoch, peer: connection.site, generation: number });
       return committed;
@@ -267,6 +296,8 @@ export class DestinationLeg {
       const record = await ownership.read(prepare.vm.name);
       await ownership.write({ ...record, state: "none", refusedEpoch: prepare.epoch });
       await store.remove(this.generation);
+      if (this.disks) await store.images.setCurrent({ format: 1, images: {}, aside: [] });
+      await this.disks?.discard();
     });
     this.machine.go("returned");
     connection.send({ type: "abort", reason: "failed", message: messageOf(cause).slice(0, 1000) });
@@ -278,6 +309,8 @@ export class DestinationLeg {
     await qemu?.kill();
     if (this.machine.state === "returned") return;
     await this.destination?.writer.discard();
+    await this.disks?.discard();
+    await (await this.host?.catch(() => null))?.kill();
     this.machine.go("discarded");
   }
 

@@ -3,9 +3,10 @@
 import type { Core } from "../../src/core.ts";
 import { DeviceAssembler } from "../../src/delta/device-frames.ts";
 import { decodeFrameHeader } from "../../src/delta/frame.ts";
-import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import { type DecodedPages, PageDecoder } from "../../src/delta/page-decoder.ts";
 import { FrameKind, frameLimits } from "../../src/delta/vocabulary.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import { type DiskShape, frameExtents } from "../../src/generation/disks.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
@@ -16,8 +17,14 @@ import {
   readDigests,
   type StoredGeneration,
 } from "../store/generation-reader.ts";
-import { beginGeneration, type GenerationWriter, type ManifestStart } from "../store/generation-writer.ts";
+import {
+  beginGeneration,
+  type GenerationParts,
+  type GenerationWriter,
+  type ManifestStart,
+} from "../store/generation-writer.ts";
 import { BaseWindow } from "./base-window.ts";
+import type { DestinationDisks } from "./destination-disks.ts";
 import { IncomingFeed } from "./incoming-feed.ts";
 
 /** So that the root, asked for while the VM stands still, costs what the last frames changed. */
@@ -30,6 +37,9 @@ export interface DestinationStoreOptions {
   readonly geometry: Geometry;
   readonly base: StoredGeneration | null;
   readonly machine: string;
+  readonly shapes: readonly DiskShape[];
+  /** Null if the VM has no disks that move. */
+  readonly disks: DestinationDisks | null;
   readonly target: {
     readonly generationsPath: string;
     readonly vm: string;
@@ -47,6 +57,7 @@ export class DestinationStore {
   private readonly key: Uint8Array;
   private readonly geometry: Geometry;
   private readonly machine: string;
+  private readonly disks: DestinationDisks | null;
   private readonly digests: PageDigests;
   private readonly content: GenerationContent | null;
   private readonly decoder: PageDecoder;
@@ -64,7 +75,19 @@ export class DestinationStore {
     this.machine = options.machine;
     this.content = base ? new GenerationContent(core, base) : null;
     this.digests = new PageDigests(core, key, geometry, baseDigests);
-    this.decoder = new PageDecoder(core, geometry.regions, new BaseWindow(core, this.content));
+    this.disks = options.disks;
+    const extents = frameExtents(geometry, options.shapes);
+    const ram = new BaseWindow(core, this.content);
+    this.decoder = new PageDecoder(core, extents, {
+      readBasePage: (page, target) => {
+        if (page < geometry.totalPages) ram.readBasePage(page, target);
+        else {
+          const region = extents.findLastIndex(({ firstPage }) => firstPage <= page);
+          const disk = region - geometry.regions.length;
+          this.disks?.readBase(disk, page - extents[region].firstPage, target);
+        }
+      },
+    });
     this.device = new DeviceAssembler(core);
     this.newDigests = core.allocate(frameLimits.records * digestBytes);
     this.writer = beginGeneration(core, target.generationsPath, target, geometry, base);
@@ -101,7 +124,17 @@ export class DestinationStore {
           `Cannot accept frame ${header.sequence}: pages after the device state`,
         );
       }
-      await this.applyPages(frame);
+      const decoded = this.decoder.decode(frame);
+      const disk = decoded.region - this.geometry.regions.length;
+      if (disk < 0) await this.applyPages(decoded, frame);
+      else {
+        await this.disks?.apply(disk, decoded);
+        this.writer.applyDisk(frame, decoded.sequence, decoded.kinds.subarray(0, decoded.count));
+      }
+      if (decoded.sequence % refreshEveryFrames === 0) {
+        this.digests.refresh();
+        this.disks?.refresh();
+      }
     }
     this.sequence = header.sequence;
     return header.sequence;
@@ -120,10 +153,12 @@ export class DestinationStore {
     }
     const state = this.device.take();
     const digest = this.core.blake3(state, this.key);
-    const root = this.digests.root(digest);
+    const root = this.digests.root(digest, this.disks?.tops());
+    // QEMU takes the images when it loads the device state: they must be free by then.
+    await this.disks?.close();
     const feeding = (this.feed as IncomingFeed).finish(state).then(() => loaded);
     const device = { frames: this.deviceFrames, bytes: state.length, digest };
-    const writing = this.writer.finish(start, this.digests.digests, device, root);
+    const writing = this.write(start, device, root);
     // Both are awaited before either failure is reported: nothing may still write when the caller cleans up.
     const [fed, written] = await Promise.allSettled([feeding, writing]);
     if (fed.status === "rejected") throw fed.reason;
@@ -131,14 +166,23 @@ export class DestinationStore {
     return written.value;
   }
 
+  private async write(
+    start: ManifestStart,
+    device: GenerationParts["device"],
+    root: Uint8Array,
+  ): Promise<Manifest> {
+    const disks = (await this.disks?.seal()) ?? [];
+    return await this.writer.finish(start, { digests: this.digests.digests, device, disks, root });
+  }
+
   /** Closes what is open here. The writer stays the caller's. */
   release(): void {
     this.content?.close();
     this.digests.release();
+    this.disks?.release();
   }
 
-  private async applyPages(frame: Uint8Array): Promise<void> {
-    const decoded = this.decoder.decode(frame);
+  private async applyPages(decoded: DecodedPages, frame: Uint8Array): Promise<void> {
     const { count, pages, contents, region } = decoded;
     const { firstPage } = this.geometry.regions[region];
     this.core.raw.pageDigests(contents, count, this.digests.keyPointer, this.newDigests);
@@ -146,7 +190,6 @@ export class DestinationStore {
     for (let i = 0; i < count; i++) {
       this.digests.set(region, firstPage + pages[i], memory, this.newDigests + i * digestBytes);
     }
-    if (decoded.sequence % refreshEveryFrames === 0) this.digests.refresh();
     this.writer.apply(decoded, frame);
     await this.feed?.feedDecoded(decoded);
   }

@@ -5,10 +5,19 @@
 
 import { fromHex, toHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
-import { applyDigestFrame, encodeDigestFrames } from "../../src/delta/digest-frames.ts";
-import { PageDigests } from "../../src/generation/digest-tree.ts";
+import {
+  applyDigestFrame,
+  encodeBlockDigestFrames,
+  encodeDigestFrames,
+  readDigestFrame,
+} from "../../src/delta/digest-frames.ts";
+import { decodeFrameHeader } from "../../src/delta/frame.ts";
+import { differingRuns } from "../../src/generation/block-digests.ts";
+import { type DiskTop, PageDigests } from "../../src/generation/digest-tree.ts";
+import { blocksOf, diskDifference } from "../../src/generation/disks.ts";
 import { placeRegions } from "../../src/generation/geometry.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
+import { type OpenDigests, openDigests } from "../disk/image-content.ts";
 import { OperationError } from "../errors.ts";
 import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
 import { type DigestsOf, Holders } from "../store/holders.ts";
@@ -18,26 +27,34 @@ import type { MessageOf } from "../wan/messages.ts";
 
 const notedTimeoutMs = 30_000;
 
-/** Source: tells the new site who holds what. `sealed` is the generation that both have now. */
-export async function sendHolders(
-  core: Core,
-  connection: PeerConnection,
-  store: VmStore,
-  ownSite: string,
-  sealed: StoredGeneration,
-): Promise<void> {
+/** What both sides work with. */
+export interface HoldersContext {
+  readonly core: Core;
+  readonly connection: PeerConnection;
+  readonly store: VmStore;
+  readonly ownSite: string;
+  /** The VM's digest key. */
+  readonly key: Uint8Array;
+  /** The generation that both sites have now. */
+  readonly current: StoredGeneration;
+}
+
+/** Source: tells the new site who holds what. */
+export async function sendHolders(context: HoldersContext): Promise<void> {
+  const { core, connection, store, ownSite, current } = context;
   const holders = new Holders(store.path);
-  const { generation, root } = sealed.manifest;
-  const sealedDigests = await readDigests(sealed);
+  const { generation, root } = current.manifest;
+  const currentDigests = await readDigests(current);
   const known = await holders.list();
   known.delete(connection.site);
   known.set(ownSite, { generation, root });
   for (const [site, id] of known) {
     const found = id.root === root ? null : await digestsOf(core, store, holders, id);
     const frames =
-      found?.digests.length === sealedDigests.length
-        ? encodeDigestFrames(core, sealedDigests, found.digests)
+      found?.digests.length === currentDigests.length
+        ? encodeDigestFrames(core, currentDigests, found.digests)
         : [];
+    if (frames.length > 0) frames.push(...((await diskFrames(context, holders, id, frames.length)) ?? []));
     const deviceDigest = found && frames.length > 0 ? toHex(found.deviceDigest) : null;
     connection.send({ type: "holder", site, id, deviceDigest, frames: frames.length });
     for (const frame of frames) connection.sendFrame(frame);
@@ -47,37 +64,36 @@ export async function sendHolders(
   await holders.record(connection.site, { generation, root });
 }
 
-/** Destination: notes what the source tells, until it says that this was all. `current` is the new generation. */
-export async function receiveHolders(
-  core: Core,
-  connection: PeerConnection,
-  store: VmStore,
-  ownSite: string,
-  key: Uint8Array,
-  current: StoredGeneration,
-): Promise<void> {
+/** Destination: notes what the source tells, until it says that this was all. */
+export async function receiveHolders(context: HoldersContext): Promise<void> {
+  const { core, connection, store, ownSite, key, current } = context;
   const holders = new Holders(store.path);
   const geometry = placeRegions(current.manifest.regions);
   const currentDigests = await readDigests(current);
   for (;;) {
     const message = await nextHolder(connection);
     if (message === null) break;
+    const { site, id } = message;
     if (message.deviceDigest !== null) {
       const digests = currentDigests.slice();
-      for (let i = 0; i < message.frames; i++) applyDigestFrame(core, await nextFrame(connection), digests);
-      const deviceDigest = fromHex(message.deviceDigest);
-      const tree = new PageDigests(core, key, geometry, digests);
-      const root = toHex(tree.root(deviceDigest));
-      tree.release();
-      if (root !== message.id.root) {
-        throw protocolError(
-          connection.site,
-          `digests of generation ${message.id.generation} do not have its root`,
-        );
+      const ofDisks = new Map<number, Uint8Array[]>();
+      for (let i = 0; i < message.frames; i++) {
+        const frame = await nextFrame(connection);
+        const disk = decodeFrameHeader(frame).region - geometry.regions.length;
+        if (disk < 0) applyDigestFrame(core, frame, digests);
+        else ofDisks.set(disk, [...(ofDisks.get(disk) ?? []), frame]);
       }
-      if (message.site !== ownSite) await holders.keepDigests(core, message.id, { digests, deviceDigest });
+      const deviceDigest = fromHex(message.deviceDigest);
+      const tops = site === ownSite ? null : await keepDisks(context, holders, id, ofDisks);
+      const tree = new PageDigests(core, key, geometry, digests);
+      const root = tops && toHex(tree.root(deviceDigest, tops));
+      tree.release();
+      if (root !== null && root !== id.root) {
+        throw protocolError(connection.site, `digests of generation ${id.generation} do not have its root`);
+      }
+      if (site !== ownSite) await holders.keepDigests(core, id, { digests, deviceDigest });
     }
-    if (message.site !== ownSite) await holders.record(message.site, message.id);
+    if (site !== ownSite) await holders.record(site, id);
   }
   connection.send({ type: "noted" });
 }
@@ -91,6 +107,63 @@ async function digestsOf(
   const here = await store.find(id);
   if (here === null) return await holders.readDigests(core, id);
   return { digests: await readDigests(here), deviceDigest: fromHex(here.manifest.deviceDigest) };
+}
+
+/** Frames that turn the current generation's block digests into those of another; null if these are not known. */
+async function diskFrames(
+  { core, key, store, current }: HoldersContext,
+  holders: Holders,
+  id: GenerationId,
+  framesBefore: number,
+): Promise<Uint8Array<ArrayBuffer>[] | null> {
+  const frames: Uint8Array<ArrayBuffer>[] = [];
+  const here = await store.find(id);
+  const { disks, regions } = current.manifest;
+  if (here && diskDifference(disks, here.manifest.disks) !== null) return null;
+  for (const [i, { name, lengthBytes, image }] of disks.entries()) {
+    const blocks = blocksOf(lengthBytes);
+    const other: OpenDigests | null = here
+      ? await openDigests(core, key, store.images, here.manifest.disks[i].image)
+      : await holders.openDiskDigests(core, key, id, name, blocks);
+    if (other === null) return null;
+    const now = await openDigests(core, key, store.images, image);
+    try {
+      const runs = differingRuns(now.digests, other.digests);
+      const region = regions.length + i;
+      const first = framesBefore + frames.length + 1;
+      const digestOf = (block: number, target: Uint8Array, at: number) =>
+        other.digests.copy(block, 1, target, at);
+      frames.push(...encodeBlockDigestFrames(core, region, first, blocks, runs, digestOf));
+    } finally {
+      now.close();
+      other.close();
+    }
+  }
+  return frames;
+}
+
+/** Keeps the block digests of a generation whose disks are not here. Returns what its root covers of them. */
+async function keepDisks(
+  { core, key, store, current }: HoldersContext,
+  holders: Holders,
+  id: GenerationId,
+  frames: ReadonlyMap<number, readonly Uint8Array[]>,
+): Promise<DiskTop[]> {
+  const tops: DiskTop[] = [];
+  for (const [i, { name, lengthBytes, image }] of current.manifest.disks.entries()) {
+    const now = await openDigests(core, key, store.images, image);
+    try {
+      const top = await holders.keepDiskDigests(core, key, id, name, now.digests, async (target) => {
+        for (const frame of frames.get(i) ?? []) {
+          readDigestFrame(core, frame, target.blocks, (block, digest) => target.set(block, digest, 0));
+        }
+      });
+      tops.push({ name, lengthBytes, top });
+    } finally {
+      now.close();
+    }
+  }
+  return tops;
 }
 
 async function nextHolder(connection: PeerConnection): Promise<MessageOf<"holder"> | null> {

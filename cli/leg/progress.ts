@@ -8,7 +8,7 @@ import type { MigrationRam } from "../qemu/migration-info.ts";
 export interface ProgressEvent {
   readonly event: "progress";
   readonly vm: string;
-  readonly phase: "first-pass" | "rounds" | "switchover";
+  readonly phase: "disks" | "first-pass" | "rounds" | "switchover";
   /** Share of the first pass, or of the changes of the current round, 0 to 1. */
   readonly done: number;
   readonly round: number;
@@ -17,6 +17,8 @@ export interface ProgressEvent {
   readonly bytesPerSecond: number;
   /** Guest memory that QEMU has still to send in this pass. */
   readonly remainingRamBytes: number;
+  /** Blocks of disks that are marked and not read so far; what a first round finds is known only when it is over. */
+  readonly remainingDiskBytes: number;
   readonly expectedDowntimeMs: number;
   /** Time to the end of this pass at the pace so far; null before there is one. */
   readonly etaMs: number | null;
@@ -53,6 +55,11 @@ export class LegProgress {
     return this.previousShare;
   }
 
+  /** The same for disks: encoded bytes for a byte of marked blocks. */
+  diskShare({ changedBytes, frameBytes }: { readonly changedBytes: number; readonly frameBytes: number }): number {
+    return changedBytes === 0 ? cautiousShare : Math.min(cautiousShare, frameBytes / changedBytes);
+  }
+
   /** Emits an event unless the last one is very recent. */
   report(
     ram: MigrationRam,
@@ -61,6 +68,9 @@ export class LegProgress {
       readonly wireBytes: number;
       readonly bytesPerSecond: number | null;
       readonly expectedDowntimeMs: number;
+      readonly remainingDiskBytes: number;
+      /** The first round of the disks is under way. */
+      readonly isDiskBulk: boolean;
     },
   ): void {
     const now = performance.now();
@@ -77,13 +87,14 @@ export class LegProgress {
     this.last = {
       event: "progress",
       vm: this.vm,
-      phase: pass === 1 ? "first-pass" : "rounds",
+      phase: link.isDiskBulk ? "disks" : pass === 1 ? "first-pass" : "rounds",
       done,
       round: pass,
       elapsedMs: Math.round(elapsedMs),
       wireBytes: link.wireBytes,
       bytesPerSecond: Math.round(link.bytesPerSecond ?? 0),
       remainingRamBytes: ram.remainingBytes,
+      remainingDiskBytes: link.remainingDiskBytes,
       expectedDowntimeMs: Math.round(link.expectedDowntimeMs),
       etaMs: pass === 1 && done > 0.01 ? Math.round((elapsedMs / done) * (1 - done)) : null,
     };

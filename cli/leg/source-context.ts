@@ -3,13 +3,14 @@
 import type { Core } from "../../src/core.ts";
 import type { RecordCounts } from "../../src/delta/vocabulary.ts";
 import type { Accelerator } from "../../src/generation/manifest.ts";
-import type { VmDefinition } from "../config/vm-definition.ts";
+import type { DiskBus, VmDefinition } from "../config/vm-definition.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import type { OwnershipRegister } from "../store/ownership.ts";
 import type { VmStore } from "../store/vm-store.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { ProgressEvent } from "./progress.ts";
+import type { LegDisk } from "./source-disks.ts";
 import type { SourceState } from "./state-machine.ts";
 
 /** What a leg needs from the agent. */
@@ -24,6 +25,8 @@ export interface SourceLegContext {
   readonly ownership: OwnershipRegister;
   /** The VM's digest key, 32 bytes. */
   readonly key: Uint8Array;
+  /** Disks that move with the VM. */
+  readonly disks: readonly (LegDisk & { readonly bus: DiskBus })[];
   /** Folder for the migration socket. */
   readonly runPath: string;
   readonly downtimeLimitMs: number;
@@ -44,10 +47,14 @@ export interface LegResult {
   readonly totalMs: number;
   readonly downtimeMs: number;
   readonly ramBytes: number;
+  /** Bytes of blocks that were sent, and of their frames on the WAN. */
   readonly diskBytes: number;
+  readonly diskWireBytes: number;
   readonly wireBytes: number;
   readonly rounds: number;
   readonly pages: RecordCounts;
+  /** Records of disks. */
+  readonly blocks: RecordCounts;
   readonly root: string;
 }
 

@@ -4,10 +4,11 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
-import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
+import { noRecords } from "../../src/delta/vocabulary.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import type { MigrationInfo } from "../qemu/migration-info.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
@@ -16,22 +17,19 @@ import type { OwnershipRecord } from "../store/ownership.ts";
 import { abortError, type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
 import { type CommonBase, findCommonBase, ownBaseOf } from "./common-base.ts";
 import { legCoreBytes } from "./leg-core.ts";
+import { runLiveRounds } from "./live-rounds.ts";
 import { LegProgress } from "./progress.ts";
 import { Replies } from "./replies.ts";
 import type { LegResult, SourceLegContext, SourceOutcome } from "./source-context.ts";
+import { SourceDisks } from "./source-disks.ts";
 import { SourcePump, type StreamEnd } from "./source-pump.ts";
 import { SourceQemu } from "./source-qemu.ts";
+import { type LegEnd, sealOwnCopy } from "./source-seal.ts";
 import { type SourceState, StateMachine, sourceTransitions } from "./state-machine.ts";
-import { decideSwitchover } from "./switchover.ts";
 
 const offerTimeoutMs = 30_000;
 const preparedTimeoutMs = 60_000;
 const runningTimeoutMs = 15_000;
-/** Silence of QEMU, after it has stopped the VM, that means that its stream will not end. */
-const streamQuietMs = 10_000;
-const pollMs = 50;
-/** What QEMU is told when it may stop at once; its own guess does not matter then. */
-const openDowntimeLimitMs = 60_000;
 
 /** Runs one leg. Throws OperationError "aborted" when the VM goes on at the source. */
 export class SourceLeg {
@@ -46,6 +44,7 @@ export class SourceLeg {
   private readonly qemu: SourceQemu;
   private lastInfo: MigrationInfo | null = null;
   private isReleased = false;
+  private disks: SourceDisks | null = null;
 
   constructor(context: SourceLegContext) {
     this.context = context;
@@ -86,12 +85,14 @@ export class SourceLeg {
       connection?.send({ type: "abort", reason: "cancelled", message: messageOf(error).slice(0, 1000) });
       connection?.close();
       await this.qemu.giveUp(this.machine.state === "completing");
+      await this.disks?.release();
       if (pump?.isEstablished) await pump.writer.discard();
       await this.doubtBase(pump);
       this.machine.go("aborted");
       throw this.context.qmp.isClosed ? asLost(error) : asAborted(error);
     } finally {
       signal.removeEventListener("abort", onAbort);
+      await this.disks?.release();
       pump?.release();
     }
   }
@@ -99,19 +100,21 @@ export class SourceLeg {
   private async negotiate(core: Core, connection: PeerConnection, record: OwnershipRecord) {
     const { definition, ramBlock, key, store, peer, accelerator } = this.context;
     const { name, machine, cpu, memoryBytes } = definition;
+    const disks = this.context.disks.map(({ name, lengthBytes, bus }) => ({ name, lengthBytes, bus }));
     const { generations } = await store.list();
     const newest = generations.at(-1)?.manifest.generation ?? 0;
     connection.send({
       type: "prepare",
       leg: this.legId,
-      vm: { name, machine, cpu, memoryBytes, accelerator },
+      vm: { name, machine, cpu, memoryBytes, accelerator, disks },
       ramBlock,
       epoch: record.epoch + 1,
       key: toHex(key),
     });
     const offer = await this.race(connection.expect("offer", offerTimeoutMs));
     const generation = Math.max(newest, record.generation, ...offer.have.map((one) => one.generation)) + 1;
-    const base = await findCommonBase({ core, key, store, offered: offer.have, warn: this.context.warn });
+    const { warn } = this.context;
+    const base = await findCommonBase({ core, key, store, offered: offer.have, disks, warn });
     if (base.mode === "nothing" && newest > 0 && offer.have.length > 0) {
       this.context.warn(
         `${peer} holds generations of ${name}, but none that is known here: everything is sent`,
@@ -131,6 +134,7 @@ export class SourceLeg {
       base,
       ramBlock,
       memoryBytes,
+      hasDisks: this.context.disks.length > 0,
       target: { generationsPath, vm, generation, legId: this.legId },
       onBaseDropped: (reason) => this.context.warn(`Everything is sent: ${reason}`),
     });
@@ -155,62 +159,40 @@ export class SourceLeg {
     this.machine.go("rounds");
     const outgoing = await this.race(this.qemu.started);
     this.qemu.pumpInto(outgoing, pump);
-    const progress = new LegProgress(definition.name, definition.memoryBytes, onProgress);
-    let stopped = false;
-    outgoing.preSwitchover.then(
-      () => {
-        stopped = true;
-      },
-      () => {},
-    );
-    let gateOpen = false;
-    while (!stopped) {
-      pump.flush();
-      const info = await this.race(outgoing.query());
-      this.lastInfo = info;
-      if (info.ram && pump.isEstablished) {
-        const now = performance.now();
-        const bytesPerSecond = pump.rate.bytesPerSecond(now);
-        const decision = decideSwitchover({
-          backlogBytes: pump.rate.unacknowledgedBytes,
-          bytesPerSecond,
-          rttMs: pump.rate.minRttMs,
-          remainingBytes: info.ram.remainingBytes,
-          encodedShare: progress.encodedShare(pump.encoder),
-          pass: info.ram.dirtySyncCount,
-          downtimeLimitMs,
-        });
-        progress.report(info.ram, pump.encoder, {
-          wireBytes: connection.wireBytes,
-          bytesPerSecond,
-          ...decision,
-        });
-        if (decision.stopNow !== gateOpen && !stopped) {
-          gateOpen = decision.stopNow;
-          await this.race(outgoing.setDowntimeLimit(gateOpen ? openDowntimeLimitMs : 1));
-        }
-      }
-      await this.race(Promise.race([outgoing.preSwitchover, sleep(pollMs)]));
-    }
-    this.machine.go("stopped");
-    pump.drain();
-    await this.race(outgoing.continueSwitchover());
-    const end = await this.race(this.endOfStream(pump));
-    progress.finishing();
+    const { end, info } = await runLiveRounds({
+      connection,
+      pump,
+      outgoing,
+      openDisks: () => this.openDisks(pump),
+      progress: new LegProgress(definition.name, definition.memoryBytes, onProgress),
+      downtimeLimitMs,
+      race: (promise) => this.race(promise),
+      onFailed: this.failed,
+      onStopped: () => this.machine.go("stopped"),
+    });
+    this.lastInfo = info;
     return end;
   }
 
-  /** The end of the stream is recognised by its content: where that never comes, silence must end the wait. */
-  private async endOfStream(pump: SourcePump): Promise<StreamEnd> {
-    for (let received = -1; received !== pump.receivedBytes; ) {
-      received = pump.receivedBytes;
-      const end = await Promise.race([pump.ended, sleep(streamQuietMs, null)]);
-      if (end !== null) return end;
-    }
-    throw new OperationError(
-      "failed",
-      "Cannot find the end of QEMU's stream: it fell silent (is suppress-vmdesc set?)",
-    );
+  private async openDisks(pump: SourcePump): Promise<SourceDisks | null> {
+    const { disks, key, qmp, store, runPath, warn } = this.context;
+    if (disks.length === 0) return null;
+    this.disks = await SourceDisks.begin({
+      core: pump.core,
+      key,
+      qmp,
+      store,
+      legId: this.legId,
+      disks,
+      base: pump.usedBase,
+      firstRegion: pump.geometry.regions.length,
+      socketPath: join(runPath, "disks.sock"),
+      sequence: pump.sequence,
+      sink: (frame, sequence, kinds) => pump.sendDiskFrame(frame, sequence, kinds),
+      room: () => this.race(pump.room()),
+      warn,
+    });
+    return this.disks;
   }
 
   private async handOver(
@@ -223,7 +205,7 @@ export class SourceLeg {
     const { ownership, peer, definition } = this.context;
     const outgoing = await this.qemu.started;
     const vm = definition.name;
-    const root = pump.digests.root(end.digest);
+    const root = pump.digests.root(end.digest, this.disks?.tops());
     this.machine.go("finishing");
     connection.send({ type: "finish", root: toHex(root), sequence: end.sequence });
     const prepared = await this.race(this.replies.wait("prepared", preparedTimeoutMs));
@@ -242,6 +224,7 @@ export class SourceLeg {
     this.isReleased = true;
     const epoch = record.epoch + 1;
     const generation = pump.writer.generation;
+    const ended: LegEnd = { pump, disks: this.disks, stream: end, root, epoch };
     await this.release({ ...record, state: "released", epoch, peer, generation });
     this.machine.go("released");
     connection.send({ type: "commit", epoch });
@@ -249,7 +232,7 @@ export class SourceLeg {
       await this.race(this.replies.wait("running", runningTimeoutMs));
     } catch (error) {
       this.context.warn(`${peer} did not confirm that it runs ${vm}: ${messageOf(error)}`);
-      return await this.leaveInDoubt(connection, pump, end, root, epoch);
+      return await this.leaveInDoubt(connection, ended);
     }
     const halfRttMs = Number.isFinite(pump.rate.minRttMs) ? pump.rate.minRttMs / 2 : 0;
     const downtimeMs = Math.max(0, Date.now() - stoppedAt - halfRttMs);
@@ -259,11 +242,13 @@ export class SourceLeg {
       await ownership.write({ ...record, state: "away", epoch, peer, generation });
     } catch (error) {
       this.context.warn(`Cannot record that ${vm} is at ${peer}: ${messageOf(error)}`);
-      return await this.leaveInDoubt(connection, pump, end, root, epoch);
+      return await this.leaveInDoubt(connection, ended);
     }
     this.machine.go("handed-over");
-    const sealed = await this.seal(pump, end, root, epoch);
+    const sealed = await sealOwnCopy(this.context, ended);
     await this.context.endQemu().catch((error) => this.context.warn(messageOf(error)));
+    await this.recordIntact(sealed);
+    const disks = this.disks?.totals;
     const result: LegResult = {
       leg: pump.usedBase.mode === "nothing" ? "first" : "return",
       generation,
@@ -271,10 +256,12 @@ export class SourceLeg {
       totalMs: Math.round(totalMs),
       downtimeMs: Math.round(downtimeMs),
       ramBytes: pump.encoder.changedBytes,
-      diskBytes: 0,
+      diskBytes: disks?.changedBytes ?? 0,
+      diskWireBytes: disks?.frameBytes ?? 0,
       wireBytes,
-      rounds: this.lastInfo?.ram?.dirtySyncCount ?? 1,
+      rounds: Math.max(this.lastInfo?.ram?.dirtySyncCount ?? 1, this.disks?.rounds ?? 0),
       pages: { ...pump.encoder.counts },
+      blocks: disks?.counts ?? noRecords(),
       root: toHex(root),
     };
     return { outcome: "done", result, connection, sealed, core };
@@ -294,64 +281,16 @@ export class SourceLeg {
   }
 
   /** Only the peer knows how it ended; the agent asks it. The VM stays stopped here, its state is kept. */
-  private async leaveInDoubt(
-    connection: PeerConnection,
-    pump: SourcePump,
-    end: StreamEnd,
-    root: Uint8Array,
-    epoch: number,
-  ): Promise<SourceOutcome> {
+  private async leaveInDoubt(connection: PeerConnection, ended: LegEnd): Promise<SourceOutcome> {
     connection.close();
-    await this.seal(pump, end, root, epoch);
+    await this.recordIntact(await sealOwnCopy(this.context, ended));
     this.machine.go("in-doubt");
-    return { outcome: "in-doubt", epoch };
+    return { outcome: "in-doubt", epoch: ended.epoch };
   }
 
-  /**
-   * Completes this site's own copy: from now on it is restartable here. Null when that fails: the handover stands
-   * all the same, and the generations before it are still here.
-   */
-  private async seal(
-    pump: SourcePump,
-    end: StreamEnd,
-    root: Uint8Array,
-    epoch: number,
-  ): Promise<StoredGeneration | null> {
-    try {
-      return await this.sealOrThrow(pump, end, root, epoch);
-    } catch (error) {
-      this.context.warn(`Cannot keep generation ${pump.writer.generation} here: ${messageOf(error)}`);
-      await pump.writer.discard();
-      return null;
-    }
-  }
-
-  private async sealOrThrow(
-    pump: SourcePump,
-    end: StreamEnd,
-    root: Uint8Array,
-    epoch: number,
-  ): Promise<StoredGeneration> {
-    const { site, peer, definition } = this.context;
-    const manifest = await pump.writer.finish(
-      {
-        format: 1,
-        vm: definition.name,
-        generation: pump.writer.generation,
-        epoch,
-        from: site,
-        to: peer,
-        createdAt: new Date().toISOString(),
-        machine: pump.machine,
-        accelerator: this.context.accelerator,
-      },
-      pump.digests.digests,
-      end,
-      root,
-    );
-    const sealed = await pump.writer.commit(manifest);
-    await new IntegrityLedger(this.context.store).record(sealed);
-    return sealed;
+  private async recordIntact(sealed: StoredGeneration | null): Promise<void> {
+    const { store, warn } = this.context;
+    if (sealed) await new IntegrityLedger(store).record(sealed).catch((error) => warn(messageOf(error)));
   }
 
   /** A leg that failed when roots were compared may have had a damaged base: it is checked before its next use. */

@@ -9,6 +9,7 @@ import { performance } from "node:perf_hooks";
 import type { Core } from "../../src/core.ts";
 import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
 import { encodeDeviceFrames } from "../../src/delta/device-frames.ts";
+import { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { PageDecoder } from "../../src/delta/page-decoder.ts";
 import { PageDigests } from "../../src/generation/digest-tree.ts";
 import { type Geometry, placeRegions, type Region, sameGeometry } from "../../src/generation/geometry.ts";
@@ -38,6 +39,8 @@ export interface PumpOptions {
     readonly generation: number;
     readonly legId: string;
   };
+  /** True if the VM has disks that move: QEMU's stream then waits for `holdRam(false)` after its beginning. */
+  readonly hasDisks: boolean;
   /** Called once when it turns out that the base does not fit the VM any more. */
   readonly onBaseDropped: (reason: string) => void;
 }
@@ -66,22 +69,33 @@ export class SourcePump {
   readonly rate = new DeliveryRate();
   /** Machine type as the stream names it. */
   machine = "";
+  /** Numbers of the leg's frames. */
+  readonly sequence = new FrameSequence(2);
+  /** Resolves when the stream has named the RAM blocks and the peer was told. */
+  readonly established: Promise<void>;
   /** Resolves when the whole stream was read and its last frame sent. */
   readonly ended: Promise<StreamEnd>;
   private readonly options: PumpOptions;
   private readonly window: StreamWindow;
+  private resolveEstablished: () => void = () => {};
   private resolveEnded: (end: StreamEnd) => void = () => {};
   private base: CommonBase;
   private outgoing: OutgoingMigration | null = null;
   private hold: SafeHold | null = null;
   private earlyPings: number[] = [];
-  private established: Established | null = null;
+  private open: Established | null = null;
   private regionOfBlock: number[] = [];
   private mustDrain = false;
+  private isRamHeld: boolean;
+  private waiting: (() => void)[] = [];
 
   constructor(options: PumpOptions) {
     this.options = options;
     this.base = options.base;
+    this.isRamHeld = options.hasDisks;
+    this.established = new Promise((resolve) => {
+      this.resolveEstablished = resolve;
+    });
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
     });
@@ -100,6 +114,10 @@ export class SourcePump {
       zeroPage: (block, page) => this.parts().encoder.zeroPage(this.regionOfBlock[block], page),
       deviceState: (tail) => this.finishStream(tail),
     });
+  }
+
+  get core(): Core {
+    return this.options.core;
   }
 
   /** What the stream's RAM is compared with in the end. */
@@ -130,7 +148,7 @@ export class SourcePump {
 
   /** True once the stream has named the RAM blocks. */
   get isEstablished(): boolean {
-    return this.established !== null;
+    return this.open !== null;
   }
 
   /** Binds the migration whose reading is held when the backlog is too long. */
@@ -149,13 +167,32 @@ export class SourcePump {
   /** The peer has everything up to this frame. */
   acknowledged(sequence: number): void {
     this.rate.acknowledged(sequence, performance.now());
+    if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
     this.pace();
+  }
+
+  /** While held, QEMU's stream is not read: disks have the link for themselves, and RAM is dirtied only once. */
+  holdRam(isHeld: boolean): void {
+    this.isRamHeld = isHeld;
+    this.pace();
+  }
+
+  /** Resolves when more may be sent; rejects never: a lost connection ends the leg elsewhere. */
+  async room(): Promise<void> {
+    while (this.isFull()) await new Promise<void>((resolve) => this.waiting.push(resolve));
+  }
+
+  /** Takes a frame of a disk, to the peer and to this site's own copy. */
+  sendDiskFrame(frame: Uint8Array, sequence: number, kinds: Uint8Array): void {
+    this.parts().writer.applyDisk(frame, sequence, kinds);
+    this.rate.sent(sequence, frame.length, performance.now());
+    this.options.connection.sendFrame(frame);
   }
 
   /** Sends what is waiting, so that a slow stream does not sit in a half-full frame; keeps the digests' tree current. */
   flush(): void {
-    this.established?.encoder.flush();
-    this.established?.digests.refresh();
+    this.open?.encoder.flush();
+    this.open?.digests.refresh();
   }
 
   /** From now on reads at full speed whatever the backlog: QEMU holds its main lock. */
@@ -166,20 +203,24 @@ export class SourcePump {
 
   /** Closes what the pump holds open. The writer stays the caller's. */
   release(): void {
-    this.established?.content?.close();
-    this.established?.digests.release();
+    this.open?.content?.close();
+    this.open?.digests.release();
   }
 
   private parts(): Established {
-    if (this.established === null) throw new Error("the stream has not named its RAM blocks");
-    return this.established;
+    if (this.open === null) throw new Error("the stream has not named its RAM blocks");
+    return this.open;
   }
 
-  private pace(): void {
+  /** Reads on, or holds QEMU's stream, as the link and the disks allow. */
+  pace(): void {
     if (this.hold === null || this.mustDrain) return;
-    const tooMuch = this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
-    if (tooMuch) this.hold.hold();
+    if (this.isFull() || (this.isRamHeld && this.isEstablished)) this.hold.hold();
     else this.hold.release();
+  }
+
+  private isFull(): boolean {
+    return this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
   }
 
   private answerPing(value: number): void {
@@ -219,8 +260,8 @@ export class SourcePump {
       this.rate.sent(decoded.sequence, frame.length, performance.now());
       connection.sendFrame(frame);
     };
-    const encoder = new ChangeEncoder(core, digests, common, send, 2);
-    this.established = { geometry, digests, encoder, writer, content };
+    const encoder = new ChangeEncoder(core, digests, common, send, this.sequence);
+    this.open = { geometry, digests, encoder, writer, content };
     digests.refresh();
     connection.send({
       type: "begin",
@@ -229,16 +270,17 @@ export class SourcePump {
       machine: this.machine,
       regions: geometry.regions.map(({ name, kind, lengthBytes }) => ({ name, kind, lengthBytes })),
     });
+    this.resolveEstablished();
   }
 
   private finishStream(tail: Uint8Array): void {
     const { core, key, connection } = this.options;
     const { encoder } = this.parts();
     encoder.flush();
-    const frames = encodeDeviceFrames(core, tail, encoder.nextSequence);
-    let sequence = encoder.nextSequence - 1;
+    const frames = encodeDeviceFrames(core, tail, this.sequence.next);
+    let sequence = this.sequence.next - 1;
     for (const frame of frames) {
-      sequence++;
+      sequence = this.sequence.take();
       this.rate.sent(sequence, frame.length, performance.now());
       connection.sendFrame(frame);
     }

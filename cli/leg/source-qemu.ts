@@ -43,7 +43,7 @@ export class SourceQemu {
     this.pump = pump;
     pump.attach(outgoing, hold);
     for (const chunk of this.early.splice(0)) pump.push(chunk);
-    hold.release();
+    pump.pace();
   }
 
   /**

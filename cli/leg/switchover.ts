@@ -14,6 +14,8 @@ export interface SwitchoverInputs {
   readonly remainingBytes: number;
   /** Encoded bytes for each such byte, as recent rounds were. */
   readonly encodedShare: number;
+  /** Disks that move, if any: whether the first round is over, and what the rest makes on the WAN. */
+  readonly disks: { readonly isBulkDone: boolean; readonly encodedBytes: number } | null;
   /** Passes over the memory that QEMU has begun; the first is 1. */
   readonly pass: number;
   readonly downtimeLimitMs: number;
@@ -35,12 +37,15 @@ const assumedBytesPerSecond = 1e6;
 /** Expected downtime: what is left and the device state over the link, and the handover's round trips. */
 export function decideSwitchover(inputs: SwitchoverInputs): SwitchoverDecision {
   const rate = Math.max(1, inputs.bytesPerSecond ?? assumedBytesPerSecond);
-  const left = inputs.backlogBytes + inputs.remainingBytes * inputs.encodedShare + deviceStateBytes;
+  const { disks } = inputs;
+  const ramBytes = inputs.remainingBytes * inputs.encodedShare;
+  const left = inputs.backlogBytes + ramBytes + (disks?.encodedBytes ?? 0) + deviceStateBytes;
+  const isReady = inputs.pass > 1 && disks?.isBulkDone !== false;
   const roundTripsMs = Number.isFinite(inputs.rttMs) ? handoverRoundTrips * inputs.rttMs : 0;
   const transferMs = (left / rate) * 1000;
   // The limit is for what the tool can choose: the round trips are paid whenever it stops.
   return {
-    stopNow: inputs.pass > 1 && transferMs <= inputs.downtimeLimitMs,
+    stopNow: isReady && transferMs <= inputs.downtimeLimitMs,
     expectedDowntimeMs: transferMs + roundTripsMs,
   };
 }

@@ -1,6 +1,7 @@
 /** QEMU's command line from a VM's definition, and the rules that it must keep to be migrated. */
 
 import { OperationError } from "../errors.ts";
+import type { QmpObject } from "./qmp-messages.ts";
 
 /** QEMU rounds RAM up to 8 KiB; the backend and `-m` must agree to the byte. */
 const MEMORY_STEP_BYTES = 8192;
@@ -23,6 +24,15 @@ export type GuestMemory =
   /** A retained image, mapped privately; `rom` where `probeQemu` says so, to protect it from the guest. */
   | { readonly kind: "image"; readonly path: string; readonly rom: boolean };
 
+/** A disk as the command line has it. */
+export interface DiskSpec {
+  /** Id of the device. */
+  readonly id: string;
+  readonly bus: "virtio-blk" | "virtio-scsi";
+  /** Options of `-blockdev`, the lowest image first; the device stands on the last one. */
+  readonly nodes: readonly QmpObject[];
+}
+
 /** What `qemuArguments` needs. */
 export interface QemuSpec {
   readonly name: string;
@@ -38,6 +48,8 @@ export interface QemuSpec {
   /** Id of the RAM block, also in the migration stream; `pc.ram` by default. */
   readonly ramBlockId?: string;
   readonly qmpPath: string;
+  /** Disks that move with the VM. */
+  readonly disks?: readonly DiskSpec[];
   /** Wait for an incoming migration. */
   readonly incoming: boolean;
   /** Do not run the VM before `cont`. */
@@ -67,6 +79,7 @@ export function qemuArguments(spec: QemuSpec): string[] {
     ...["-m", `${memoryBytes / 1024}K`],
     ...["-object", memoryBackend(spec.memory, id, memoryBytes)],
     ...["-qmp", `unix:${escapeCommas(spec.qmpPath)},server=on,wait=off`],
+    ...diskArguments(spec.disks ?? []),
     ...(spec.incoming ? ["-incoming", "defer"] : []),
     ...(spec.paused ? ["-S"] : []),
     ...(spec.extra.some((argument) => DISPLAY_OPTIONS.has(optionName(argument))) ? [] : ["-display", "none"]),
@@ -121,6 +134,19 @@ export function findImagePunchers(args: readonly string[]): string[] {
 /** Doubles commas, as QEMU's option values need. */
 export function escapeCommas(value: string): string {
   return value.replaceAll(",", ",,");
+}
+
+const scsiBus = "bfmig-scsi";
+
+function diskArguments(disks: readonly DiskSpec[]): string[] {
+  const args = disks.flatMap(({ nodes }) => nodes.flatMap((node) => ["-blockdev", JSON.stringify(node)]));
+  if (disks.some(({ bus }) => bus === "virtio-scsi")) args.push("-device", `virtio-scsi-pci,id=${scsiBus}`);
+  for (const { id, bus, nodes } of disks) {
+    const drive = String(nodes.at(-1)?.["node-name"]);
+    const driver = bus === "virtio-blk" ? "virtio-blk-pci" : `scsi-hd,bus=${scsiBus}.0`;
+    args.push("-device", `${driver},drive=${drive},id=${id}`);
+  }
+  return args;
 }
 
 function memoryBackend(memory: GuestMemory, id: string, memoryBytes: number): string {

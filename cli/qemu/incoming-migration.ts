@@ -10,6 +10,7 @@ import { messageOf, OperationError } from "../errors.ts";
 import { deferred } from "./deferred.ts";
 import { isFinal, queryMigration, setCapabilities } from "./migration-info.ts";
 import { isRunning, type QmpClient } from "./qmp-client.ts";
+import { QmpError } from "./qmp-messages.ts";
 import { preparePrivateSocket } from "./unix-socket.ts";
 
 /** How long QEMU may take to tell the result after our connection has ended, in milliseconds. */
@@ -21,13 +22,19 @@ export interface IncomingOptions {
   readonly socketPath: string;
   /** The end of QEMU's log: QEMU ends when a stream cannot be loaded, and says why only there. */
   readonly logTail?: () => Promise<string>;
+  /**
+   * QEMU takes its disk images before `completed` resolves, so that one which it cannot take fails the load. Without
+   * it, images that the source's QEMU may still have are taken at `cont`.
+   */
+  readonly takesDisks?: boolean;
 }
 
 /** Makes a waiting QEMU listen, and connects to it. Rejects when QEMU refuses. */
 export async function startIncoming(qmp: QmpClient, options: IncomingOptions): Promise<IncomingMigration> {
   const { socketPath } = options;
   await preparePrivateSocket(socketPath);
-  await setCapabilities(qmp, { required: ["events"], wished: ["late-block-activate"] });
+  const { takesDisks = false } = options;
+  await setCapabilities(qmp, { required: ["events"], wished: takesDisks ? [] : ["late-block-activate"] });
   await rm(socketPath, { force: true });
   await qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` });
   const socket = connect(socketPath);
@@ -43,7 +50,7 @@ export async function startIncoming(qmp: QmpClient, options: IncomingOptions): P
   } finally {
     await rm(socketPath, { force: true });
   }
-  return new IncomingMigration(qmp, socket, options.logTail);
+  return new IncomingMigration(qmp, socket, options.logTail, takesDisks);
 }
 
 /** A migration into a QEMU. */
@@ -58,10 +65,17 @@ export class IncomingMigration {
   readonly #logTail: () => Promise<string>;
   readonly #completed = deferred();
   readonly #unsubscribe: () => void;
+  readonly #takesDisks: boolean;
   #isSettled = false;
 
   /** Use `startIncoming`. */
-  constructor(qmp: QmpClient, socket: Socket, logTail: (() => Promise<string>) | undefined) {
+  constructor(
+    qmp: QmpClient,
+    socket: Socket,
+    logTail: (() => Promise<string>) | undefined,
+    takesDisks: boolean,
+  ) {
+    this.#takesDisks = takesDisks;
     this.#qmp = qmp;
     this.#socket = socket;
     this.#logTail = logTail ?? (async () => "");
@@ -127,9 +141,22 @@ export class IncomingMigration {
       reason ||= (await this.#logTail()) || (status === "lost" ? "QEMU ended" : `QEMU's state is ${status}`);
       throw new OperationError("aborted", `Cannot load the migration stream: ${reason}`);
     }
-    if (!(await isRunning(this.#qmp))) return;
+    if (!(await isRunning(this.#qmp))) {
+      if (this.#takesDisks) await activateDisks(this.#qmp);
+      return;
+    }
     await this.#qmp.execute("stop");
     throw new OperationError("failed", "Cannot accept the VM: it ran after the load; start its QEMU with -S");
+  }
+}
+
+/** From 10.0 on a paused VM takes its disks only when it is told to; before, they were taken by the load. */
+async function activateDisks(qmp: QmpClient): Promise<void> {
+  try {
+    await qmp.execute("blockdev-set-active", { active: true });
+  } catch (error) {
+    if (error instanceof QmpError && error.errorClass === "CommandNotFound") return;
+    throw new OperationError("aborted", `Cannot take the VM's disks: ${messageOf(error)}`, { cause: error });
   }
 }
 

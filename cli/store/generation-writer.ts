@@ -27,7 +27,7 @@ import { encodeDeltaHeader, encodeDeltaTrailer } from "../../src/delta/header-fr
 import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
-import { encodeManifest, type Manifest, type ManifestFile } from "../../src/generation/manifest.ts";
+import { encodeManifest, type Manifest, type ManifestDisk, type ManifestFile } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { partialPrefix, storeError, syncDirectory } from "./atomic-file.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
@@ -39,8 +39,19 @@ const syncEveryBytes = 16 << 20;
 /** What the manifest needs beside what the writer knows. */
 export type ManifestStart = Omit<
   Manifest,
-  "files" | "records" | "base" | "regions" | "root" | "deviceDigest" | "deviceBytes"
+  "format" | "files" | "records" | "base" | "regions" | "disks" | "root" | "deviceDigest" | "deviceBytes"
 >;
+
+/** What a generation holds beside the pages that frames brought. */
+export interface GenerationParts {
+  /** Page digests of RAM, 16 bytes a page. */
+  readonly digests: Uint8Array;
+  /** `frames` are the device frames as they crossed the WAN. */
+  readonly device: { readonly frames: readonly Uint8Array[]; readonly bytes: number; readonly digest: Uint8Array };
+  /** The images of its disks, complete and durable. */
+  readonly disks: readonly ManifestDisk[];
+  readonly root: Uint8Array;
+}
 
 /** Writes one generation. Create it with `beginGeneration`. */
 export class GenerationWriter {
@@ -97,7 +108,7 @@ export class GenerationWriter {
     return join(this.directory, "ram.img");
   }
 
-  /** Takes one decoded frame: contents to the image, the frame itself to the delta. Throws OperationError. */
+  /** Takes one decoded frame of RAM: contents to the image, the frame itself to the delta. Throws OperationError. */
   apply(decoded: DecodedPages, frame: Uint8Array): void {
     if (this.failure) throw storeError(`Cannot write ${this.directory}`, this.failure);
     const { firstPage } = this.geometry.regions[decoded.region];
@@ -122,16 +133,20 @@ export class GenerationWriter {
     this.syncInBackground(count * pageBytes);
   }
 
-  /**
-   * Completes the generation durably, but does not put it in force. `deviceFrames` are the frames as they
-   * crossed the WAN. Returns the manifest. Throws OperationError.
-   */
-  async finish(
-    start: ManifestStart,
-    digests: Uint8Array,
-    device: { frames: readonly Uint8Array[]; bytes: number; digest: Uint8Array },
-    root: Uint8Array,
-  ): Promise<Manifest> {
+  /** Takes a frame of a disk, whose blocks are elsewhere, with the kinds of its records. Throws OperationError. */
+  applyDisk(frame: Uint8Array, sequence: number, kinds: Uint8Array): void {
+    try {
+      for (const kind of kinds) this.records[recordKindNames[kind - 1]]++;
+      if (this.delta !== null) this.appendDelta(frame);
+    } catch (error) {
+      throw storeError(`Cannot write ${this.directory}`, error);
+    }
+    this.lastSequence = sequence;
+  }
+
+  /** Completes the generation durably, but does not put it in force. Returns the manifest. Throws OperationError. */
+  async finish(start: ManifestStart, parts: GenerationParts): Promise<Manifest> {
+    const { digests, device, disks, root } = parts;
     try {
       await this.syncing;
       if (this.failure) throw this.failure;
@@ -151,6 +166,8 @@ export class GenerationWriter {
       const id = this.base && { generation: this.base.manifest.generation, root: this.base.manifest.root };
       const manifest: Manifest = {
         ...start,
+        format: disks.length === 0 ? 1 : 2,
+        disks,
         base: id,
         root: toHex(root),
         regions: this.geometry.regions,

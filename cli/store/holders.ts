@@ -2,17 +2,22 @@
  * Which generation other sites are known to hold, and its page digests where its content is not here.
  *
  *     STORE/<vm>/holders/<site>.json         {"generation": n, "root": "…"}
+ *     STORE/<vm>/holders/<root>.<disk>.digests  block digests of a disk, as image files have them, with nothing under them
  *     STORE/<vm>/holders/<root>.digests      16 bytes a page, the device state's digest (32), and the BLAKE3 of
  *                                            both (32); checked against the root when they arrived
  */
 
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { concatBytes, toHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
+import { BlockDigests } from "../../src/generation/block-digests.ts";
+import { digestBytes } from "../../src/generation/digest-tree.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
-import { writeFileAtomically } from "./atomic-file.ts";
+import type { OpenDigests } from "../disk/image-content.ts";
+import { partialPrefix, syncDirectory, writeFileAtomically } from "./atomic-file.ts";
+import { DigestFile } from "./digest-file.ts";
 import { isValidName } from "./vm-name.ts";
 
 const idSchema = z.strictObject({ generation: z.int().positive(), root: z.string().regex(/^[0-9a-f]{64}$/) });
@@ -72,6 +77,69 @@ export class Holders {
     return { digests: content.subarray(0, end), deviceDigest: content.subarray(end) };
   }
 
+  /** Keeps the digests of a generation's disk in a file of their own, whatever lies under it. */
+  async keepDiskDigests(
+    core: Core,
+    key: Uint8Array,
+    id: GenerationId,
+    disk: string,
+    digests: BlockDigests,
+    change: (target: BlockDigests) => Promise<void> = async () => {},
+  ): Promise<Uint8Array> {
+    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    const path = join(this.path, `${partialPrefix}${id.root}-${disk}`);
+    await rm(path, { force: true });
+    const file = DigestFile.create(path, digests.blocks);
+    const copy = new BlockDigests(core, key, digests.blocks, [file]);
+    try {
+      const digest = new Uint8Array(digestBytes);
+      for (const { block, count } of digests.nonZeroRuns()) {
+        for (let i = block; i < block + count; i++) {
+          digests.copy(i, 1, digest, 0);
+          copy.set(i, digest, 0);
+        }
+      }
+      await change(copy);
+      copy.flush();
+      await file.sync();
+      await rename(path, this.diskDigestsPath(id, disk));
+      await syncDirectory(this.path);
+      return copy.top();
+    } finally {
+      copy.release();
+      file.close();
+      await rm(path, { force: true });
+    }
+  }
+
+  /** The digests of a generation's disk, open; null if they are not here or damaged. */
+  async openDiskDigests(
+    core: Core,
+    key: Uint8Array,
+    id: GenerationId,
+    disk: string,
+    blocks: number,
+  ): Promise<OpenDigests | null> {
+    let file: DigestFile;
+    try {
+      file = DigestFile.open(this.diskDigestsPath(id, disk), blocks, { writable: false });
+    } catch {
+      return null;
+    }
+    const digests = new BlockDigests(core, key, blocks, [file], { writable: false });
+    const close = () => {
+      digests.release();
+      file.close();
+    };
+    if (digests.checkNodes()) return { digests, close };
+    close();
+    return null;
+  }
+
+  private diskDigestsPath({ root }: GenerationId, disk: string): string {
+    return join(this.path, `${root}.${disk}.digests`);
+  }
+
   private digestsPath(id: GenerationId): string {
     return join(this.path, `${id.root}.digests`);
   }
@@ -80,7 +148,7 @@ export class Holders {
   private async forgetUnused(): Promise<void> {
     const roots = new Set([...(await this.list()).values()].map(({ root }) => root));
     for (const name of await readdir(this.path)) {
-      const root = name.replace(/\.digests$/, "");
+      const root = name.replace(/(\.[a-z0-9-]+)?\.digests$/, "");
       if (root !== name && !roots.has(root)) await rm(join(this.path, name), { force: true });
     }
   }

@@ -9,13 +9,15 @@
  */
 
 import { readFile, rename, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { fromHex, toHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
-import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import { findDiskDamage } from "../disk/disk-check.ts";
+import { filesOf, type OpenDigests, openContent, openDigests } from "../disk/image-content.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { syncDirectory, writeFileAtomically } from "./atomic-file.ts";
 import {
@@ -50,7 +52,7 @@ export class IntegrityLedger {
       const identity = known.get(nameOf(one));
       if (identity !== undefined) kept.set(nameOf(one), identity);
     }
-    const identity = await identityOf(generation);
+    const identity = await this.identityOf(generation);
     if (identity !== null) kept.set(nameOf(generation), identity);
     await this.write(kept);
   }
@@ -63,37 +65,93 @@ export class IntegrityLedger {
 
   /** True if no file of the generation was touched since it was last found intact. */
   async isUntouched(generation: StoredGeneration): Promise<boolean> {
-    const identity = await identityOf(generation);
+    const identity = await this.identityOf(generation);
     return identity !== null && (await this.read()).get(nameOf(generation)) === identity;
   }
 
   /**
-   * Makes sure that a generation is what was committed: at once if it is untouched, by checking all of it
-   * otherwise. A damaged one is moved aside; then the result says what is wrong with it.
+   * Makes sure that a generation is what was committed: at once if it is untouched, by checking all of it, disks
+   * included, otherwise. A damaged one is moved aside; then the result says what is wrong with it.
    */
   async ensure(core: Core, key: Uint8Array, generation: StoredGeneration): Promise<string | null> {
     if (await this.isUntouched(generation)) return null;
     return await this.check(core, key, generation);
   }
 
-  /** Like `ensure`, but checks all of it in any case, as long as `isWanted`; null also when it was ended early. */
+  /**
+   * Like `ensure`, but checks all of it in any case, as long as `isWanted`; null also when it was ended early.
+   * `ownBlocksOnly`: of disks only the blocks that the leg to this generation changed.
+   */
   async check(
     core: Core,
     key: Uint8Array,
     generation: StoredGeneration,
     isWanted: () => boolean = () => true,
+    ownBlocksOnly = false,
   ): Promise<string | null> {
-    const identity = await identityOf(generation);
+    const identity = await this.identityOf(generation);
     const problem =
       identity === null
         ? "a file of it is missing"
-        : await findDamage(core, key, generation, isWanted).catch(damageOf);
+        : await this.findDamage(core, key, generation, isWanted, ownBlocksOnly).catch(damageOf);
     if (problem === null) {
-      if (isWanted() && identity === (await identityOf(generation))) await this.record(generation);
+      if (isWanted() && identity === (await this.identityOf(generation))) await this.record(generation);
       return null;
     }
     await this.setAside(generation);
     return problem;
+  }
+
+  private async findDamage(
+    core: Core,
+    key: Uint8Array,
+    generation: StoredGeneration,
+    isWanted: () => boolean,
+    ownBlocksOnly: boolean,
+  ): Promise<string | null> {
+    const { images } = this.store;
+    const opened: OpenDigests[] = [];
+    try {
+      for (const { image } of generation.manifest.disks) opened.push(await openDigests(core, key, images, image));
+      const tops = generation.manifest.disks.map(({ name, lengthBytes }, i) => {
+        return { name, lengthBytes, top: opened[i].digests.top() };
+      });
+      const damage = await findRamDamage(core, key, generation, tops, isWanted);
+      if (damage !== null) return damage;
+      for (const [i, { name, image }] of generation.manifest.disks.entries()) {
+        const { digests } = opened[i];
+        const content = await openContent(images, image);
+        try {
+          const damaged = await findDiskDamage(core, content, digests, ownBlocksOnly, isWanted);
+          if (damaged !== null) return `${damaged} of disk ${name} is not what was committed`;
+        } finally {
+          content.close();
+        }
+      }
+      return null;
+    } finally {
+      for (const one of opened) one.close();
+    }
+  }
+
+  /** Inode, size and times of every file of the chain and of the disks' images; null if one is missing. */
+  private async identityOf(generation: StoredGeneration): Promise<string | null> {
+    const paths: string[] = [];
+    for (const { manifest, directory } of chainOf(generation)) {
+      for (const name of Object.keys(manifest.files)) paths.push(join(directory, name));
+    }
+    try {
+      for (const { image } of generation.manifest.disks) paths.push(...(await filesOf(this.store.images, image)));
+    } catch {
+      return null;
+    }
+    const parts: string[] = [];
+    for (const path of paths) {
+      const found = await stat(path, { bigint: true }).catch(() => null);
+      if (!found) return null;
+      parts.push([basename(path), found.ino, found.size, found.mtimeNs, found.ctimeNs].join(":"));
+    }
+    return parts.join(" ");
   }
 
   private async setAside(generation: StoredGeneration): Promise<void> {
@@ -117,11 +175,12 @@ export class IntegrityLedger {
   }
 }
 
-/** Compares everything with its digests. Returns what is wrong first, or null. Lets other work in between. */
-async function findDamage(
+/** Compares everything but disks with its digests. Returns what is wrong first, or null. Lets other work in between. */
+async function findRamDamage(
   core: Core,
   key: Uint8Array,
   generation: StoredGeneration,
+  tops: readonly DiskTop[],
   isWanted: () => boolean,
 ): Promise<string | null> {
   const { manifest } = generation;
@@ -134,7 +193,7 @@ async function findDamage(
   const pages = core.allocate(runPages * pageBytes);
   const found = core.allocate(runPages * digestBytes);
   try {
-    if (toHex(digests.root(fromHex(manifest.deviceDigest))) !== manifest.root)
+    if (toHex(digests.root(fromHex(manifest.deviceDigest), tops)) !== manifest.root)
       return "its digests do not have its root";
     const { totalPages } = content.geometry;
     for (let first = 0; first < totalPages && isWanted(); first += runPages) {
@@ -167,17 +226,4 @@ function damageOf(error: unknown): string {
   const isDamage = error instanceof FormatError || error instanceof OperationError;
   if (isDamage || ["ENOENT", "EIO", "EISDIR", "ENOTDIR"].includes(code)) return messageOf(error);
   throw error;
-}
-
-/** Inode, size and times of every file of the chain; null if one is missing. */
-async function identityOf(generation: StoredGeneration): Promise<string | null> {
-  const parts: string[] = [];
-  for (const { manifest, directory } of chainOf(generation)) {
-    for (const name of Object.keys(manifest.files)) {
-      const found = await stat(join(directory, name), { bigint: true }).catch(() => null);
-      if (!found) return null;
-      parts.push([name, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(":"));
-    }
-  }
-  return parts.join(" ");
 }

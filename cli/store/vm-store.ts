@@ -10,6 +10,7 @@ import {
   type Manifest,
   maxManifestBytes,
 } from "../../src/generation/manifest.ts";
+import { ImageStore } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { partialPrefix, syncDirectory } from "./atomic-file.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
@@ -25,6 +26,8 @@ export class VmStore {
   readonly vm: string;
   readonly path: string;
   readonly generationsPath: string;
+  /** Images of the VM's disks. */
+  readonly images: ImageStore;
   private readonly core: Core;
 
   constructor(core: Core, storePath: string, vm: string) {
@@ -32,11 +35,13 @@ export class VmStore {
     this.vm = vm;
     this.path = join(storePath, vm);
     this.generationsPath = join(this.path, "generations");
+    this.images = new ImageStore(this.path);
   }
 
   /** Makes the folders if they are missing. */
   async prepare(): Promise<void> {
     await mkdir(this.generationsPath, { recursive: true, mode: 0o700 });
+    await this.images.prepare();
   }
 
   /** Complete generations, oldest first, and the folders that are not usable. Partial folders are neither. */
@@ -111,7 +116,22 @@ export class VmStore {
         removed++;
       }
     }
-    return removed;
+    return removed + (await this.sweepImages());
+  }
+
+  /**
+   * Removes images that nothing needs any more. While a manifest cannot be read nothing is removed: what it names may
+   * still be wanted. Returns the number of files.
+   */
+  async sweepImages(): Promise<number> {
+    const roots: string[] = [];
+    for (const name of await namesIn(this.generationsPath)) {
+      if (name.startsWith(partialPrefix)) continue;
+      const manifest = await readManifest(this.core, join(this.generationsPath, name)).catch(() => null);
+      if (manifest === null) return 0;
+      roots.push(...manifest.disks.map(({ image }) => image));
+    }
+    return await this.images.sweep(roots);
   }
 }
 

@@ -25,12 +25,14 @@
 
 import { z } from "zod";
 import { FormatError } from "../../src/errors.ts";
+import { diskLimits, isDiskName } from "../../src/generation/disks.ts";
 import { geometryLimits } from "../../src/generation/geometry.ts";
 import { accelerators } from "../../src/generation/manifest.ts";
+import { diskBuses } from "../config/vm-definition.ts";
 import { isValidName } from "../store/vm-name.ts";
 
 /** Version of this protocol; peers with another one are refused by name. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** Longest text message in characters. */
 export const maxMessageLength = 1 << 18;
@@ -44,6 +46,11 @@ const region = z.strictObject({
   lengthBytes: z.int().positive(),
 });
 
+const diskShape = {
+  name: z.string().refine(isDiskName, "is not a valid name of a disk"),
+  lengthBytes: z.int().positive().max(diskLimits.lengthBytes),
+};
+
 /** The parts of a definition that may come from a peer: never arguments, paths or executables. */
 const travellingDefinition = z.strictObject({
   name,
@@ -52,6 +59,8 @@ const travellingDefinition = z.strictObject({
   memoryBytes: z.int().positive(),
   /** What runs the VM now: its device state fits no other accelerator. */
   accelerator: z.enum(accelerators),
+  /** Disks that move with it, in the order of their devices. */
+  disks: z.array(z.strictObject({ ...diskShape, bus: z.enum(diskBuses) })).max(diskLimits.disks),
 });
 
 const messageSchemas = {

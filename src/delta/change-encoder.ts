@@ -10,6 +10,7 @@
 
 import type { Core } from "../core.ts";
 import { digestBytes, type PageDigests } from "../generation/digest-tree.ts";
+import type { FrameSequence } from "./frame-sequence.ts";
 import { MovedIndex } from "./moved-index.ts";
 import { PageEncoder } from "./page-encoder.ts";
 import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "./vocabulary.ts";
@@ -51,27 +52,28 @@ export class ChangeEncoder {
   private readonly sent: Uint8Array;
   private readonly digest: number;
   private region = 0;
-  private sequence: number;
+  private readonly sequence: FrameSequence;
 
   /**
    * `digests` are those of the common base and become those of the new generation.
-   * Frames are numbered from `firstSequence`.
+   * Frames take their numbers from `sequence`.
    */
-  constructor(core: Core, digests: PageDigests, common: Common, sink: FrameSink, firstSequence: number) {
+  constructor(
+    core: Core,
+    digests: PageDigests,
+    common: Common,
+    sink: FrameSink,
+    sequence: FrameSequence,
+  ) {
     this.core = core;
     this.digests = digests;
     this.common = common;
     this.sink = sink;
-    this.sequence = firstSequence;
+    this.sequence = sequence;
     this.encoder = new PageEncoder(core);
     this.moved = common.mode === "content" ? new MovedIndex(common.digests, digests.zero) : null;
     this.sent = new Uint8Array(Math.ceil(digests.geometry.totalPages / 8));
     this.digest = core.allocate(digestBytes);
-  }
-
-  /** Number of the next frame. */
-  get nextSequence(): number {
-    return this.sequence;
   }
 
   /** Takes a page as QEMU sent it: `content` points to 4096 bytes in the core's memory. */
@@ -121,9 +123,9 @@ export class ChangeEncoder {
 
   /** Seals what is waiting, if anything. */
   flush(): void {
-    const frame = this.encoder.seal(this.region, this.sequence);
+    if (this.encoder.pending === 0) return;
+    const frame = this.encoder.seal(this.region, this.sequence.take());
     if (frame === null) return;
-    this.sequence++;
     this.frameBytes += frame.length;
     this.sink(frame);
   }

@@ -47,8 +47,61 @@ export function encodeDigestFrames(
   return frames;
 }
 
-/** Applies one digests frame to `digests`. Throws FormatError. */
+/**
+ * Frames that turn a disk's known digests into others: only ranges in which blocks differ. `region` is the disk's
+ * index among the regions of frames, `differing` are runs of blocks in ascending order, and `digestOf` writes a
+ * block's new digest. Frames are numbered from `firstSequence`.
+ */
+export function* encodeBlockDigestFrames(
+  core: Core,
+  region: number,
+  firstSequence: number,
+  blocks: number,
+  differing: Iterable<{ readonly block: number; readonly count: number }>,
+  digestOf: (block: number, target: Uint8Array, at: number) => void,
+): Generator<Uint8Array<ArrayBuffer>> {
+  let sequence = firstSequence;
+  let first = -1;
+  let columns = new Uint8Array(0);
+  let end = 0;
+  const seal = () => {
+    const start = { kind: FrameKind.digests, region, sequence: sequence++, records: 0 };
+    return sealFrame(core, start, columns.subarray(0, end));
+  };
+  for (const run of differing) {
+    for (let block = run.block; block < run.block + run.count; block++) {
+      if (first < 0 || block >= first + rangePages) {
+        if (first >= 0) yield seal();
+        first = block - (block % rangePages);
+        const pages = Math.min(rangePages, blocks - first);
+        end = 8 + Math.ceil(pages / 8);
+        columns = new Uint8Array(end + pages * digestBytes);
+        const view = new DataView(columns.buffer);
+        view.setUint32(0, first, true);
+        view.setUint32(4, pages, true);
+      }
+      const i = block - first;
+      columns[8 + (i >> 3)] |= 1 << (i & 7);
+      digestOf(block, columns, end);
+      end += digestBytes;
+    }
+  }
+  if (first >= 0) yield seal();
+}
+
+/** Applies one digests frame to `digests` of RAM. Throws FormatError. */
 export function applyDigestFrame(core: Core, frame: Uint8Array, digests: Uint8Array): void {
+  const pages = Math.floor(digests.length / digestBytes);
+  readDigestFrame(core, frame, pages, (page, digest) => digests.set(digest, page * digestBytes));
+}
+
+/** Reads one digests frame over `totalPages` pages or blocks, and gives each digest to `set`. Throws FormatError. */
+export function readDigestFrame(
+  core: Core,
+  frame: Uint8Array,
+  totalPages: number,
+  set: (page: number, digest: Uint8Array) => void,
+): void {
   const header = checkFrame(core, frame);
   const fail = (what: string): never => {
     throw new FormatError("bad-value", `Cannot use frame ${header.sequence} of digests: ${what}`);
@@ -57,14 +110,12 @@ export function applyDigestFrame(core: Core, frame: Uint8Array, digests: Uint8Ar
   const columns = new ByteReader(plainColumns(core, frame, header));
   const first = columns.u32("first page");
   const pages = columns.u32("number of pages");
-  if (pages === 0 || pages > rangePages || (first + pages) * digestBytes > digests.length) {
+  if (pages === 0 || pages > rangePages || first + pages > totalPages) {
     fail(`its range ${first} + ${pages} does not fit`);
   }
   const bitmap = columns.take(Math.ceil(pages / 8), "bitmap");
   for (let i = 0; i < pages; i++) {
-    if (bitmap[i >> 3] & (1 << (i & 7))) {
-      digests.set(columns.take(digestBytes, "digest"), (first + i) * digestBytes);
-    }
+    if (bitmap[i >> 3] & (1 << (i & 7))) set(first + i, columns.take(digestBytes, "digest"));
   }
   if (columns.remaining !== 0) fail("bytes are left over");
 }

@@ -31,13 +31,16 @@ export interface DecodedPages {
 export interface RegionExtent {
   readonly firstPage: number;
   readonly pages: number;
+  /** Set for disks: their blocks are numbered after the page space and are never moved, nor moved to. */
+  readonly isDisk?: true;
 }
 
 /** Decodes pages frames of one leg. Holds windows in the core's memory: one decoder for a leg. */
 export class PageDecoder {
   private readonly core: Core;
   private readonly regions: readonly RegionExtent[];
-  private readonly totalPages: number;
+  /** Pages that moved records may refer to: those of RAM. */
+  private readonly ramPages: number;
   private readonly base: BasePages;
   private readonly contents: number;
   private readonly window: number;
@@ -48,7 +51,9 @@ export class PageDecoder {
     this.core = core;
     this.regions = regions;
     this.base = base;
-    this.totalPages = regions.reduce((end, region) => Math.max(end, region.firstPage + region.pages), 0);
+    this.ramPages = regions
+      .filter(({ isDisk }) => !isDisk)
+      .reduce((end, region) => Math.max(end, region.firstPage + region.pages), 0);
     this.contents = core.allocate(frameLimits.records * pageBytes);
     this.window = core.allocate(frameLimits.wholePages * pageBytes);
     this.input = core.allocate(frameLimits.columnsBytes + frameLimits.wholePages * pageBytes);
@@ -106,7 +111,8 @@ export class PageDecoder {
         this.core.bytes().fill(0, target, target + pageBytes);
       } else if (kind === RecordKind.moved) {
         const reference = references.u32("reference");
-        if (reference >= this.totalPages) fail(`record ${i} refers to page ${reference}, beyond the base`);
+        if (region.isDisk) fail(`record ${i} moves a block of a disk`);
+        if (reference >= this.ramPages) fail(`record ${i} refers to page ${reference}, beyond the base`);
         this.base.readBasePage(reference, target);
       } else if (kind === RecordKind.delta) {
         this.base.readBasePage(region.firstPage + this.pages[i], target);

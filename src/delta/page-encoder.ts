@@ -63,6 +63,13 @@ export class PageEncoder {
     return this.zeroPage;
   }
 
+  /** Gives the windows back to the core. */
+  release(): void {
+    for (const pointer of [this.masks, this.literals, this.window, this.whole, this.zeroPage]) {
+      this.core.release(pointer);
+    }
+  }
+
   /** Number of records waiting to be sealed. */
   get pending(): number {
     return this.records;

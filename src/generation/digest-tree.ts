@@ -1,7 +1,8 @@
 /**
  * Page digests of a generation and the root over them.
  *
- *     root    BLAKE3-256, keyed, of: "bfmig root 1\0", then for each region its name, length and top
+ *     root    BLAKE3-256, keyed, of: "bfmig root 1\0", then for each region, and for each disk, its name,
+ *             length and top, then the device state's digest
  *     top     the one node left of a region's tree
  *     node    BLAKE3-128, keyed, of up to 64 children (16 bytes each)
  *     leaf    BLAKE3-128, keyed, of a page's 4096 bytes
@@ -12,6 +13,7 @@
 
 import { concatBytes } from "../bytes.ts";
 import type { Core } from "../core.ts";
+import type { DiskShape } from "./disks.ts";
 import type { Geometry, PlacedRegion } from "./geometry.ts";
 
 /** Bytes of a page digest and of a node. */
@@ -19,6 +21,14 @@ export const digestBytes = 16;
 /** Children of a node. */
 const fanout = 64;
 const rootLabel = "bfmig root 1\0";
+/** Set in the length of a disk's name, so that a disk is never taken for a RAM block. */
+const diskMark = 0x8000;
+
+/** A disk as the root covers it. */
+export interface DiskTop extends DiskShape {
+  /** Top of the tree over the disk's block digests, 16 bytes. */
+  readonly top: Uint8Array;
+}
 
 /** Digests of all pages, in the order of the page space, with the tree above them. */
 export class PageDigests {
@@ -88,18 +98,22 @@ export class PageDigests {
     for (const tree of this.trees) tree.top(this.core, this.key, this.scratch);
   }
 
-  /** The root over geometry and contents of RAM and over the device state's 32-byte digest. */
-  root(deviceDigest: Uint8Array): Uint8Array {
+  /** The root over geometry and contents of RAM and of disks, and over the device state's 32-byte digest. */
+  root(deviceDigest: Uint8Array, disks: readonly DiskTop[] = []): Uint8Array {
     const encoder = new TextEncoder();
     const parts: Uint8Array[] = [encoder.encode(rootLabel)];
-    for (const [i, region] of this.geometry.regions.entries()) {
-      const name = encoder.encode(region.name);
+    const add = (name: string, lengthBytes: number, mark: number, top: Uint8Array) => {
+      const text = encoder.encode(name);
       const head = new Uint8Array(10);
       const view = new DataView(head.buffer);
-      view.setUint16(0, name.length, true);
-      view.setBigUint64(2, BigInt(region.lengthBytes), true);
-      parts.push(head, name, this.trees[i].top(this.core, this.key, this.scratch));
+      view.setUint16(0, text.length | mark, true);
+      view.setBigUint64(2, BigInt(lengthBytes), true);
+      parts.push(head, text, top);
+    };
+    for (const [i, { name, lengthBytes }] of this.geometry.regions.entries()) {
+      add(name, lengthBytes, 0, this.trees[i].top(this.core, this.key, this.scratch));
     }
+    for (const { name, lengthBytes, top } of disks) add(name, lengthBytes, diskMark, top);
     parts.push(deviceDigest);
     const key = this.core.bytes().slice(this.key, this.key + 32);
     return this.core.blake3(concatBytes(parts), key, 32);

@@ -4,7 +4,7 @@ import type { RegionExtent } from "../delta/page-decoder.ts";
 import { pageBytes } from "../delta/vocabulary.ts";
 import { FormatError } from "../errors.ts";
 
-/** A RAM block, as QEMU names it. Disks will be regions of their own kind. */
+/** A RAM block, as QEMU names it. Disks: disks.ts. */
 export interface Region {
   readonly name: string;
   readonly kind: "ram";

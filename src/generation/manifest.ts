@@ -11,10 +11,12 @@ import type { Core } from "../core.ts";
 import type { RecordCounts } from "../delta/vocabulary.ts";
 import { recordKindNames } from "../delta/vocabulary.ts";
 import { FormatError } from "../errors.ts";
+import { checkDisks, type DiskShape } from "./disks.ts";
 import { placeRegions, type Region } from "./geometry.ts";
 
-/** Version of the store's formats. */
-export const manifestFormat = 1;
+/** Versions of the store's formats: a generation with disks has 2, one without has 1. */
+export const manifestFormats = [1, 2] as const;
+export type ManifestFormat = (typeof manifestFormats)[number];
 
 /** Longest manifest that is read. */
 export const maxManifestBytes = 1 << 20;
@@ -41,9 +43,18 @@ export type GenerationFileName = (typeof generationFileNames)[number];
 export const accelerators = ["kvm", "tcg"] as const;
 export type Accelerator = (typeof accelerators)[number];
 
+/** A disk of a generation. */
+export interface ManifestDisk extends DiskShape {
+  /** Id of the image in this site's store that holds the disk's content; sites have different ones. */
+  readonly image: string;
+}
+
+/** Ids of images: the disk's name and eight hexadecimal digits. */
+export const imageIdPattern = /^[a-z][a-z0-9-]{0,14}-[0-9a-f]{8}$/;
+
 /** What a manifest says. */
 export interface Manifest extends GenerationId {
-  readonly format: typeof manifestFormat;
+  readonly format: ManifestFormat;
   readonly vm: string;
   /** Ownership epoch that the handover of this generation began. */
   readonly epoch: number;
@@ -60,6 +71,8 @@ export interface Manifest extends GenerationId {
   /** The generation that `delta` and the overlay `ram.img` stand on here; null: `ram.img` is complete. */
   readonly base: GenerationId | null;
   readonly regions: readonly Region[];
+  /** Empty in format 1, which has no such field in the file. */
+  readonly disks: readonly ManifestDisk[];
   readonly deviceBytes: number;
   /** Keyed BLAKE3-256 of the device state. */
   readonly deviceDigest: string;
@@ -90,13 +103,13 @@ export function decodeManifest(core: Core, bytes: Uint8Array): Manifest {
   }
   const outer = asObject(parsed, "the file");
   const inner = asObject(outer["manifest"], "manifest");
-  if (inner["format"] !== manifestFormat) {
+  if (!manifestFormats.includes(inner["format"] as ManifestFormat)) {
     throw new FormatError(
       "bad-version",
-      `Cannot read manifest: format ${JSON.stringify(inner["format"])} is not supported, only ${manifestFormat} is`,
+      `Cannot read manifest: format ${JSON.stringify(inner["format"])} is not supported, only ${manifestFormats.join(" and ")} are`,
     );
   }
-  const manifest = canonical(inner as unknown as Manifest);
+  const manifest: Manifest = { ...canonical(inner as unknown as Manifest), disks: disksOf(inner) };
   check(manifest);
   const again = encodeManifest(core, manifest);
   if (again.length !== bytes.length || again.some((byte, i) => byte !== bytes[i])) {
@@ -105,8 +118,17 @@ export function decodeManifest(core: Core, bytes: Uint8Array): Manifest {
   return manifest;
 }
 
-/** The same manifest with its fields in the order of the format. */
-function canonical(manifest: Manifest): Manifest {
+/** The disks that a manifest file names; none in format 1. */
+function disksOf(inner: Record<string, unknown>): ManifestDisk[] {
+  if (inner["format"] === 1) return [];
+  return asArray(inner["disks"], "disks").map((value) => {
+    const { name, lengthBytes, image } = asObject(value, "disk") as unknown as ManifestDisk;
+    return { name, lengthBytes, image };
+  });
+}
+
+/** The same manifest with its fields in the order of the format; without disks in format 1. */
+function canonical(manifest: Manifest): Omit<Manifest, "disks"> & { disks?: ManifestDisk[] } {
   const id = (value: GenerationId | null): GenerationId | null =>
     value === null ? null : { generation: asObject(value, "base")["generation"] as number, root: value.root };
   const files: Partial<Record<GenerationFileName, ManifestFile>> = {};
@@ -134,6 +156,7 @@ function canonical(manifest: Manifest): Manifest {
       const { name, kind, lengthBytes } = asObject(value, "region") as unknown as Region;
       return { name, kind, lengthBytes };
     }),
+    ...(manifest.format === 1 ? {} : { disks: disksOf(manifest as unknown as Record<string, unknown>) }),
     deviceBytes: manifest.deviceBytes,
     deviceDigest: manifest.deviceDigest,
     records: Object.fromEntries(recordKindNames.map((name) => [name, records[name]])) as RecordCounts,
@@ -160,6 +183,11 @@ function check(manifest: Manifest): void {
     if (typeof region.name !== "string" || region.kind !== "ram") bad("regions");
   }
   placeRegions(manifest.regions);
+  if ((manifest.format === 1) !== (manifest.disks.length === 0)) bad("disks");
+  checkDisks(manifest.disks);
+  for (const { image } of manifest.disks) {
+    if (typeof image !== "string" || !imageIdPattern.test(image)) bad("disks");
+  }
   for (const [name, file] of Object.entries(manifest.files)) {
     if (!isCount(file.bytes) || (file.digest !== undefined && !isDigest(file.digest))) bad(`files.${name}`);
   }

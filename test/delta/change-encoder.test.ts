@@ -2,6 +2,7 @@ import fc from "fast-check";
 import t from "tap";
 import { loadCore } from "../../src/core.ts";
 import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
+import { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { PageDecoder } from "../../src/delta/page-decoder.ts";
 import { RecordKind } from "../../src/delta/vocabulary.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
@@ -37,6 +38,8 @@ class Leg {
   readonly own: Pages;
   private readonly decoders: readonly PageDecoder[];
 
+  readonly sequence = new FrameSequence(2);
+
   constructor(mode: Common["mode"], peer: Pages, own: Pages = peer) {
     this.peer = new Map(peer);
     this.own = new Map(own);
@@ -58,7 +61,7 @@ class Leg {
         : mode === "content"
           ? { mode, reader, digests: peerDigests }
           : { mode, own: digestsOf(own) };
-    this.encoder = new ChangeEncoder(core, this.digests, common, (frame) => this.take(frame), 2);
+    this.encoder = new ChangeEncoder(core, this.digests, common, (frame) => this.take(frame), this.sequence);
   }
 
   /** As QEMU sends it: zero pages as such, unless it is told otherwise. */
@@ -179,12 +182,12 @@ t.test("with digests only, pages go whole, and both sites' copies come out right
 
 t.test("frames are numbered from the first number on, without gaps", async (t) => {
   const leg = new Leg("nothing", new Map());
-  t.equal(leg.encoder.nextSequence, 2);
+  t.equal(leg.sequence.next, 2);
   leg.send(0, noisePage(1));
   leg.send(20, noisePage(2));
   leg.encoder.flush();
   leg.encoder.flush();
-  t.equal(leg.encoder.nextSequence, 4, "one frame a region, and none for nothing");
+  t.equal(leg.sequence.next, 4, "one frame a region, and none for nothing");
 });
 
 const contents = [

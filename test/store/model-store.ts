@@ -10,6 +10,7 @@ import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
 import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
 import { encodeDeviceFrames } from "../../src/delta/device-frames.ts";
+import { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { PageDecoder } from "../../src/delta/page-decoder.ts";
 import { PageDigests } from "../../src/generation/digest-tree.ts";
 import { type Geometry, placeRegions, type Region } from "../../src/generation/geometry.ts";
@@ -85,7 +86,8 @@ export class ModelStore {
       ? { mode: "content", reader, digests: baseDigests }
       : { mode: "nothing" };
     const sink = (frame: Uint8Array) => writer.apply(decoder.decode(frame), frame);
-    const encoder = new ChangeEncoder(core, digests, common, sink, 2);
+    const sequence = new FrameSequence(2);
+    const encoder = new ChangeEncoder(core, digests, common, sink, sequence);
     for (const region of geometry.regions) {
       for (let i = 0; i < region.pages; i++) {
         const at = (region.firstPage + i) * page;
@@ -98,10 +100,9 @@ export class ModelStore {
     encoder.flush();
     const state = new TextEncoder().encode(device);
     const digest = core.blake3(state, key);
-    const frames = encodeDeviceFrames(core, state, encoder.nextSequence);
+    const frames = encodeDeviceFrames(core, state, sequence.next);
     const root = digests.root(digest);
     const start = {
-      format: 1 as const,
       vm,
       generation,
       epoch: generation,
@@ -112,11 +113,12 @@ export class ModelStore {
       accelerator: "tcg" as const,
     };
     const manifest = await writer.finish(
-      start,
-      digests.digests,
-      { frames, bytes: state.length, digest },
+      start, {
+      digests: digests.digests,
+      device: { frames, bytes: state.length, digest },
+      disks: [],
       root,
-    );
+    });
     content?.close();
     const stored = await writer.commit(manifest);
     this.memories.set(generation, memory.slice());

@@ -1,0 +1,270 @@
+/**
+ * A VM's disks at this site: which images it starts on, and which it writes to. One rule holds everywhere: a VM
+ * never runs on an image that a generation names.
+ */
+
+import { access, constants, stat } from "node:fs/promises";
+import { diskLimits } from "../../src/generation/disks.ts";
+import type { Manifest } from "../../src/generation/manifest.ts";
+import { probeFormat } from "../../src/disk/index.ts";
+import type { DiskBus, VmDefinition, VmDisk } from "../config/vm-definition.ts";
+import { BlockHost } from "../disk/block-host.ts";
+import { chainNodes, nodeName } from "../disk/block-nodes.ts";
+import { openFileSource } from "../disk/file-source.ts";
+import { backingFilesOf, describeExternal } from "../disk/image-content.ts";
+import { createOverlay } from "../disk/image-creation.ts";
+import type { ImageDescriptor, ImageStore } from "../disk/image-store.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import type { LegDisk } from "../leg/source-disks.ts";
+import type { DiskSpec } from "../qemu/arguments.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import type { VmStore } from "../store/vm-store.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+
+/**
+ * The definition with formats and sizes of the operator's files filled in: what a guest writes to a raw disk later must
+ * not decide how it is read. Throws OperationError "usage" unless the files are images that can be moved.
+ */
+export async function resolveDisks(definition: VmDefinition, images: ImageStore): Promise<VmDefinition> {
+  const { images: current } = await images.current();
+  const disks: VmDisk[] = [];
+  for (const disk of definition.disks) {
+    if (disk.file === null) {
+      if (current[disk.id] === undefined) fail("usage", disk, "it has no file; name an image in its field 'file'");
+      disks.push(disk);
+      continue;
+    }
+    try {
+      await access(disk.file, constants.R_OK | constants.W_OK);
+      const { lengthBytes, imageFormat } = await external(images, disk);
+      backingFilesOf(disk.file, imageFormat);
+      if (lengthBytes % diskLimits.sectorBytes !== 0) {
+        throw new Error(`its size of ${lengthBytes} bytes is no multiple of ${diskLimits.sectorBytes}`);
+      }
+      if (disk.sizeBytes !== null && disk.sizeBytes !== lengthBytes) {
+        throw new Error(`${disk.file} has ${lengthBytes} bytes, the definition says ${disk.sizeBytes}`);
+      }
+      disks.push({ ...disk, format: imageFormat, sizeBytes: lengthBytes });
+    } catch (error) {
+      fail("usage", disk, messageOf(error));
+    }
+  }
+  return { ...definition, disks };
+}
+
+/** A disk whose definition names another file than before begins with that one. */
+export async function forgetReplacedFiles(vm: ManagedVm, next: VmDefinition): Promise<void> {
+  const { images } = vm.store;
+  const current = await images.current();
+  const kept = { ...current.images };
+  for (const { id, file } of vm.definition.disks) {
+    const replaced = next.disks.find((disk) => disk.id === id)?.file;
+    if (replaced !== file) delete kept[id];
+  }
+  if (Object.keys(kept).length < Object.keys(current.images).length) {
+    await images.setCurrent({ ...current, images: kept });
+  }
+}
+
+/** The disks as the VM's command line has them. `chains` are newest first, in the order of the definition. */
+export function diskSpecs(vm: ManagedVm, chains: readonly (readonly ImageDescriptor[])[]): DiskSpec[] {
+  return vm.definition.disks.map(({ id, bus, cache }, i) => ({
+    id,
+    bus,
+    nodes: chainNodes(vm.store.images, chains[i] ?? [], { writable: true, cache }),
+  }));
+}
+
+/** The images that the VM writes to, newest first for each disk. Throws OperationError if one is not known. */
+export async function currentChains(vm: ManagedVm): Promise<ImageDescriptor[][]> {
+  const { images } = vm.store;
+  const { images: current } = await images.current();
+  return await Promise.all(
+    vm.definition.disks.map(async (disk) => {
+      const id = current[disk.id] ?? fail("failed", disk, "nothing is recorded of it here");
+      return await images.chain(id);
+    }),
+  );
+}
+
+/** Before a VM starts afresh: each disk has an image that no generation names. Makes what is missing. */
+export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void> {
+  const { store, definition } = vm;
+  const { images } = store;
+  if (definition.disks.length === 0) return;
+  await images.prepare();
+  const current = await images.current();
+  const named = namedImages(await manifestsOf(store));
+  const next = { ...current.images };
+  let host: BlockHost | null = null;
+  try {
+    for (const disk of definition.disks) {
+      const id = next[disk.id];
+      if (id === undefined) {
+        const image = await external(images, disk);
+        await images.write(image);
+        next[disk.id] = image.id;
+      } else if (named.has(id)) {
+        host ??= await BlockHost.start(binary, vm.runPath);
+        next[disk.id] = await overlayOn(host.qmp, images, await images.read(id), disk.granularityBytes);
+      }
+    }
+  } finally {
+    await host?.close();
+  }
+  await images.setCurrent({ ...current, images: next });
+}
+
+/** New images over those of a generation, for a VM that is restarted from it; nothing is recorded as current. */
+export async function overlaysOnGeneration(
+  binary: string,
+  vm: ManagedVm,
+  { disks }: Manifest,
+): Promise<Record<string, string>> {
+  const made: Record<string, string> = {};
+  if (disks.length === 0) return made;
+  const { images } = vm.store;
+  const host = await BlockHost.start(binary, vm.runPath);
+  try {
+    for (const { name, image } of disks) {
+      const granularity = vm.definition.disks.find(({ id }) => id === name)?.granularityBytes;
+      if (granularity === undefined) {
+        throw new OperationError("failed", `Cannot use disk ${name}: ${vm.name} is defined without it`);
+      }
+      made[name] = await overlayOn(host.qmp, images, await images.read(image), granularity);
+    }
+  } finally {
+    await host.close();
+  }
+  return made;
+}
+
+/** Records what a VM that was restarted from a generation writes to. What it wrote to before is kept aside. */
+export async function recordRecovered(vm: ManagedVm, overlays: Readonly<Record<string, string>>): Promise<void> {
+  if (vm.definition.disks.length === 0) return;
+  const { images } = vm.store;
+  const { images: before, aside } = await images.current();
+  const named = namedImages(await manifestsOf(vm.store));
+  const given = Object.values(before).filter((id) => !named.has(id));
+  await images.setCurrent({ format: 1, images: overlays, aside: [...aside, ...given] });
+}
+
+/**
+ * Lets a VM run that a handover has stopped here. Where this site's copy of that state is complete, the VM gets new
+ * images to write to first, so that the copy stays as it is.
+ */
+export async function runAgain(vm: ManagedVm, qmp: QmpClient): Promise<void> {
+  const { images } = vm.store;
+  const named = namedImages(await manifestsOf(vm.store));
+  const current = await images.current();
+  const next = { ...current.images };
+  for (const { name, node, image, granularityBytes } of await legDisks(vm, qmp)) {
+    if (!named.has(image.id)) continue;
+    const id = await overlayOn(qmp, images, image, granularityBytes);
+    const overlay = nodeName(id);
+    const { cache } = vm.definition.disks.find((disk) => disk.id === name) as VmDisk;
+    const [top] = chainNodes(images, [{ ...(await images.read(id)), backing: null }], { writable: true, cache });
+    await qmp.execute("blockdev-add", top);
+    await qmp.execute("blockdev-snapshot", { node, overlay });
+    next[name] = id;
+  }
+  if (vm.definition.disks.length > 0) await images.setCurrent({ ...current, images: next });
+  await qmp.execute("cont");
+}
+
+interface BlockDevice {
+  readonly device: string;
+  readonly qdev?: string;
+  readonly inserted?: {
+    readonly "node-name"?: string;
+    readonly image: { readonly filename: string; readonly format: string; readonly "virtual-size": number };
+  };
+}
+
+/** The disks of a running VM, as QEMU has them. Throws OperationError if one is missing or was resized. */
+export async function legDisks(vm: ManagedVm, qmp: QmpClient): Promise<(LegDisk & { readonly bus: DiskBus })[]> {
+  const { definition, store } = vm;
+  if (definition.disks.length === 0) return [];
+  const { images: current } = await store.images.current();
+  const devices = await qmp.execute<BlockDevice[]>("query-block");
+  return await Promise.all(
+    definition.disks.map(async (disk) => {
+      const { id, bus, granularityBytes } = disk;
+      const inserted = findDevice(devices, disk);
+      const image = await store.images.read(current[id] ?? fail("failed", disk, "nothing is recorded of it here"));
+      const lengthBytes = inserted.image["virtual-size"];
+      if (lengthBytes !== image.lengthBytes) {
+        const from = `from ${image.lengthBytes} to ${lengthBytes} bytes`;
+        fail("aborted", disk, `it was resized ${from}; a disk that moves keeps its size`);
+      }
+      return { name: id, bus, granularityBytes, lengthBytes, node: String(inserted["node-name"]), image };
+    }),
+  );
+}
+
+/** Takes note of the disks of a VM that somebody else started. */
+export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
+  const { definition, store } = vm;
+  if (definition.disks.length === 0) return;
+  await store.images.prepare();
+  const devices = await qmp.execute<BlockDevice[]>("query-block");
+  const next: Record<string, string> = {};
+  for (const disk of definition.disks) {
+    const { filename, format } = findDevice(devices, disk).image;
+    if (format !== "raw" && format !== "qcow2") fail("failed", disk, `its format ${format} is not supported`);
+    const image = describeExternal(store.images, disk.id, filename, format);
+    await store.images.write(image);
+    next[disk.id] = image.id;
+  }
+  await store.images.setCurrent({ format: 1, images: next, aside: [] });
+}
+
+/** Images that a generation names. */
+export function namedImages(manifests: readonly Manifest[]): Set<string> {
+  return new Set(manifests.flatMap(({ disks }) => disks.map(({ image }) => image)));
+}
+
+async function manifestsOf(store: VmStore): Promise<Manifest[]> {
+  return (await store.list()).generations.map(({ manifest }) => manifest);
+}
+
+function findDevice(devices: readonly BlockDevice[], disk: VmDisk): NonNullable<BlockDevice["inserted"]> {
+  const { id } = disk;
+  const found = devices.find(
+    ({ device, qdev, inserted }) =>
+      inserted?.["node-name"] === id || device === id || qdev === id || qdev?.includes(`/peripheral/${id}/`),
+  );
+  return found?.inserted ?? fail("failed", disk, "QEMU has no block device of that id");
+}
+
+async function overlayOn(
+  qmp: QmpClient,
+  images: ImageStore,
+  below: ImageDescriptor,
+  granularityBytes: number,
+): Promise<string> {
+  const overlay = images.describe(below.disk, below.lengthBytes, below.id);
+  await createOverlay(qmp, images, overlay, below, granularityBytes);
+  await images.write(overlay);
+  return overlay.id;
+}
+
+async function external(images: ImageStore, disk: VmDisk): Promise<ImageDescriptor> {
+  const { file } = disk;
+  if (file === null) return fail("failed", disk, "it has no file, and no image of it is here");
+  if (!(await stat(file)).isFile()) fail("failed", disk, `${file} is not a regular file`);
+  return describeExternal(images, disk.id, file, disk.format ?? formatOf(file));
+}
+
+function formatOf(path: string): "raw" | "qcow2" {
+  const source = openFileSource(path);
+  try {
+    return probeFormat(source);
+  } finally {
+    source.close();
+  }
+}
+
+function fail(reason: "usage" | "failed" | "aborted", disk: VmDisk, why: string): never {
+  throw new OperationError(reason, `Cannot use disk ${disk.id}: ${why}`);
+}

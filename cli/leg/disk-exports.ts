@@ -1,0 +1,129 @@
+/** The VM's disks, read-only over NBD on a Unix socket of this agent, for one leg. */
+
+import { rm } from "node:fs/promises";
+import { messageOf, OperationError } from "../errors.ts";
+import { NbdClient } from "../nbd/client.ts";
+import { preparePrivateSocket } from "../qemu/unix-socket.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import { QmpError } from "../qemu/qmp-messages.ts";
+
+const exportPrefix = "bfmig-read-";
+const deletedTimeoutMs = 10_000;
+
+/** What of a disk an export shows beside its content. */
+export interface ExportView {
+  readonly node: string;
+  /** A bitmap that records no more. */
+  readonly bitmap: string | null;
+  /** How deep in the chain of images blocks are. */
+  readonly allocationDepth: boolean;
+}
+
+/** Exports of one QEMU. */
+export class DiskExports {
+  private readonly qmp: QmpClient;
+  private readonly socketPath: string;
+  private readonly open = new Map<string, NbdClient | null>();
+  private isServing = false;
+
+  constructor(qmp: QmpClient, socketPath: string) {
+    this.qmp = qmp;
+    this.socketPath = socketPath;
+  }
+
+  /** Makes QEMU listen. Exports that a leg was cut off with are removed before. Throws OperationError. */
+  async start(): Promise<void> {
+    await removeLeftExports(this.qmp);
+    await preparePrivateSocket(this.socketPath);
+    await rm(this.socketPath, { force: true });
+    try {
+      await this.qmp.execute("nbd-server-start", { addr: { type: "unix", data: { path: this.socketPath } } });
+    } catch (error) {
+      if (!(error instanceof QmpError)) throw error;
+      throw new OperationError(
+        "failed",
+        `Cannot read the VM's disks: ${error.description}; another NBD server of this QEMU is in the way`,
+        { cause: error },
+      );
+    }
+    this.isServing = true;
+  }
+
+  /** Exports a disk and connects to it. */
+  async add({ node, bitmap, allocationDepth }: ExportView): Promise<NbdClient> {
+    const id = `${exportPrefix}${node}`;
+    await this.qmp.execute("block-export-add", {
+      type: "nbd",
+      id,
+      "node-name": node,
+      name: node,
+      writable: false,
+      "allocation-depth": allocationDepth,
+      bitmaps: bitmap === null ? [] : [bitmap],
+    });
+    this.open.set(node, null);
+    const contexts = ["base:allocation"];
+    if (bitmap !== null) contexts.push(bitmapContext(bitmap));
+    if (allocationDepth) contexts.push(depthContext);
+    const client = await NbdClient.connect({ socketPath: this.socketPath, exportName: node, contexts });
+    this.open.set(node, client);
+    const missing = contexts.filter((name) => !client.contexts.includes(name));
+    if (missing.length > 0) {
+      throw new OperationError("failed", `Cannot read disk ${node}: QEMU does not tell ${missing.join(", ")}`);
+    }
+    return client;
+  }
+
+  /** Takes an export back; resolves when QEMU has let go of the disk and its bitmap. */
+  async remove(node: string): Promise<void> {
+    const client = this.open.get(node);
+    this.open.delete(node);
+    await client?.disconnect().catch(() => {});
+    await deleteExport(this.qmp, `${exportPrefix}${node}`);
+  }
+
+  /** Takes back whatever is left and ends the server. After it no bitmap is exported. */
+  async stop(): Promise<void> {
+    for (const node of [...this.open.keys()]) await this.remove(node);
+    if (!this.isServing) return;
+    this.isServing = false;
+    await this.qmp.execute("nbd-server-stop");
+    await rm(this.socketPath, { force: true });
+  }
+}
+
+/** Context that tells which blocks a bitmap has marked. */
+export function bitmapContext(bitmap: string): string {
+  return `qemu:dirty-bitmap:${bitmap}`;
+}
+
+/** Context that tells how many images lie over the one that has a block; 1: the one that the VM writes to. */
+export const depthContext = "qemu:allocation-depth";
+
+/** Removes exports that an agent left when it was ended in a leg, with the server if nobody else uses it. */
+export async function removeLeftExports(qmp: QmpClient): Promise<void> {
+  const exports = await qmp.execute<{ id: string }[]>("query-block-exports");
+  const left = exports.filter(({ id }) => id.startsWith(exportPrefix));
+  for (const { id } of left) await deleteExport(qmp, id);
+  if (exports.length > left.length) return;
+  await qmp.execute("nbd-server-stop").catch((error) => {
+    // There was none: nothing to stop.
+    if (!(error instanceof QmpError)) throw error;
+  });
+}
+
+async function deleteExport(qmp: QmpClient, id: string): Promise<void> {
+  const deleted = qmp.waitForEvent("BLOCK_EXPORT_DELETED", {
+    where: (data) => data["id"] === id,
+    timeoutMs: deletedTimeoutMs,
+  });
+  deleted.catch(() => {});
+  try {
+    await qmp.execute("block-export-del", { id, mode: "hard" });
+  } catch (error) {
+    // It is gone already, with its server.
+    if (error instanceof QmpError && error.errorClass !== "CommandNotFound") return;
+    throw new OperationError("failed", `Cannot end an export of a disk: ${messageOf(error)}`, { cause: error });
+  }
+  await deleted;
+}

@@ -1,0 +1,58 @@
+/** This site's own copy of the state that a leg handed over: from then on it is restartable here. */
+
+import type { GenerationParts } from "../store/generation-writer.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { SourceLegContext } from "./source-context.ts";
+import type { SourceDisks } from "./source-disks.ts";
+import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import { messageOf } from "../errors.ts";
+
+/** What a leg has at its end. */
+export interface LegEnd {
+  readonly pump: SourcePump;
+  readonly disks: SourceDisks | null;
+  readonly stream: StreamEnd;
+  readonly root: Uint8Array;
+  readonly epoch: number;
+}
+
+/**
+ * Completes the copy and puts it in force. Null when that fails: the handover stands all the same, and the
+ * generations before it are still here.
+ */
+export async function sealOwnCopy(context: SourceLegContext, end: LegEnd): Promise<StoredGeneration | null> {
+  const { writer } = end.pump;
+  try {
+    return await seal(context, end);
+  } catch (error) {
+    context.warn(`Cannot keep generation ${writer.generation} here: ${messageOf(error)}`);
+    await writer.discard();
+    return null;
+  }
+}
+
+async function seal(context: SourceLegContext, end: LegEnd): Promise<StoredGeneration> {
+  const { site, peer, definition, accelerator } = context;
+  const { pump, disks, stream, root, epoch } = end;
+  const { writer, machine, digests } = pump;
+  const parts: GenerationParts = {
+    digests: digests.digests,
+    device: stream,
+    disks: (await disks?.seal()) ?? [],
+    root,
+  };
+  const manifest = await writer.finish(
+    {
+      vm: definition.name,
+      generation: writer.generation,
+      epoch,
+      from: site,
+      to: peer,
+      createdAt: new Date().toISOString(),
+      machine,
+      accelerator,
+    },
+    parts,
+  );
+  return await writer.commit(manifest);
+}
