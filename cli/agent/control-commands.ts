@@ -11,6 +11,7 @@ import { attachVm, startVm, stopVm } from "./lifecycle.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { migrate } from "./migrate.ts";
 import { recover } from "./recover.ts";
+import { tidyImages } from "./tidy-images.ts";
 
 /** What a command works with. */
 export interface CommandContext {
@@ -79,7 +80,8 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     return { event: "done", vm: body.vm, cancelled: activity?.what ?? null };
   }),
   generations: command(z.strictObject({ vm }), async ({ agent }, body) => {
-    const { generations, unusable } = await agent.require(body.vm).store.list();
+    const found = agent.require(body.vm);
+    const { generations, unusable } = await found.store.list();
     const rows = generations.map(async (one) => ({
       generation: one.manifest.generation,
       root: one.manifest.root,
@@ -89,13 +91,19 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
       createdAt: one.manifest.createdAt,
       ageMs: Date.now() - Date.parse(one.manifest.createdAt),
       chain: chainOf(one).length,
-      diskBytes: await diskBytesOf(one),
+      diskBytes: await diskBytesOf(found.store, one),
     }));
     return { event: "done", vm: body.vm, generations: await Promise.all(rows), unusable };
   }),
   prune: command(z.strictObject({ vm, keep: count }), async ({ agent }, body) => {
     const found = agent.require(body.vm);
-    const removed = await found.doing("prune", () => prune(agent.core, found.store, body.keep));
+    const removed = await found.doing("prune", async () => {
+      const key = await agent.keys.read(body.vm);
+      const numbers = await prune(agent.core, key, found.store, body.keep);
+      await found.store.sweepImages();
+      return numbers;
+    });
+    agent.background("Tidying images", () => found.keepHouse(() => tidyImages(agent, found)));
     return { event: "done", vm: body.vm, removed };
   }),
   recover: command(
@@ -107,6 +115,18 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     }),
   ),
 };
+
+/** The disks of a VM with the images that it writes to, or wrote to last, here; null where there are none yet. */
+async function describeDisks({ store, definition }: ManagedVm): Promise<object[]> {
+  const { images: current } = await store.images.current();
+  return await Promise.all(
+    definition.disks.map(async ({ id, bus, sizeBytes }) => {
+      const image = current[id] ?? null;
+      const chain = image === null ? [] : await store.images.chain(image).catch(() => []);
+      return { id, bus, sizeBytes, image, file: chain[0] ? store.images.pathOf(chain[0]) : null, images: chain.length };
+    }),
+  );
+}
 
 async function describe(agent: Agent, found: ManagedVm): Promise<object> {
   const record = await agent.ownership.read(found.name);
@@ -122,6 +142,7 @@ async function describe(agent: Agent, found: ManagedVm): Promise<object> {
     memoryBytes: found.definition.memoryBytes,
     machine: found.definition.machine,
     newestGeneration: generations.at(-1)?.manifest.generation ?? null,
+    disks: await describeDisks(found),
     activity: found.activity && {
       what: found.activity.what,
       state: found.activity.state,

@@ -1,4 +1,4 @@
-/** After a leg: short chains, no more generations than the site is to keep, and the newest one checked. */
+/** After a leg: short chains, no more generations and images than the site is to keep, and the newest one checked. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { compact, needsCompaction } from "../store/compaction.ts";
@@ -7,6 +7,7 @@ import { IntegrityLedger } from "../store/integrity.ts";
 import { prune } from "../store/retention.ts";
 import type { Agent } from "./agent.ts";
 import type { ManagedVm } from "./managed-vm.ts";
+import { tidyImages } from "./tidy-images.ts";
 
 const settleMs = 1000;
 
@@ -21,8 +22,10 @@ export async function tidyGenerations(agent: Agent, vm: ManagedVm): Promise<void
       await isIntact(agent, vm, compacted);
       agent.log.info({ vm: vm.name, generation: newest.manifest.generation }, "compacted a generation");
     }
-    const removed = await prune(agent.core, vm.store, agent.config.keep);
+    const key = await agent.keys.read(vm.name);
+    const removed = await prune(agent.core, key, vm.store, agent.config.keep);
     if (removed.length > 0) agent.log.info({ vm: vm.name, removed }, "pruned generations");
+    await tidyImages(agent, vm);
   });
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { access, constants, stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { diskLimits } from "../../src/generation/disks.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import { probeFormat } from "../../src/disk/index.ts";
@@ -208,19 +209,29 @@ export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
   if (definition.disks.length === 0) return;
   await store.images.prepare();
   const devices = await qmp.execute<BlockDevice[]>("query-block");
+  const current = await store.images.current();
   const next: Record<string, string> = {};
   for (const disk of definition.disks) {
     const { filename, format } = findDevice(devices, disk).image;
+    const known = current.images[disk.id] && (await store.images.read(current.images[disk.id]));
+    if (known && store.images.pathOf(known) === filename) {
+      next[disk.id] = known.id;
+      continue;
+    }
+    if (known) fail("failed", disk, `QEMU has ${filename}, and ${store.images.pathOf(known)} is recorded here`);
+    if (disk.file !== null && resolve(filename) !== disk.file) {
+      fail("failed", disk, `QEMU has ${filename}, the definition says ${disk.file}`);
+    }
     if (format !== "raw" && format !== "qcow2") fail("failed", disk, `its format ${format} is not supported`);
     const image = describeExternal(store.images, disk.id, filename, format);
     await store.images.write(image);
     next[disk.id] = image.id;
   }
-  await store.images.setCurrent({ format: 1, images: next, aside: [] });
+  await store.images.setCurrent({ ...current, images: next });
 }
 
 /** Images that a generation names. */
-export function namedImages(manifests: readonly Manifest[]): Set<string> {
+function namedImages(manifests: readonly Manifest[]): Set<string> {
   return new Set(manifests.flatMap(({ disks }) => disks.map(({ image }) => image)));
 }
 

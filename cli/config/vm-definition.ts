@@ -5,7 +5,6 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { diskLimits, diskNameRule, isDiskName } from "../../src/generation/disks.ts";
 import { defaultGranularityBytes } from "../disk/dirty-bitmaps.ts";
-import { OperationError } from "../errors.ts";
 import { isValidName, nameRule } from "../store/vm-name.ts";
 import { sizeField } from "./units.ts";
 import { parseYaml } from "./yaml-file.ts";
@@ -55,7 +54,16 @@ const schema = z.strictObject({
     .default(["kvm", "tcg"]),
   args: z.array(z.string()).default([]),
   /** Disks that move with the VM. One that both sites share belongs into args. */
-  disks: z.array(disk).max(diskLimits.disks).default([]),
+  disks: z
+    .array(disk)
+    .max(diskLimits.disks)
+    .superRefine((disks, context) => {
+      for (const [i, { id }] of disks.entries()) {
+        if (!disks.slice(0, i).some((before) => before.id === id)) continue;
+        context.addIssue({ code: "custom", path: [i, "id"], message: `the id ${id} occurs twice` });
+      }
+    })
+    .default([]),
 });
 
 /** A disk that moves with its VM. */
@@ -92,11 +100,6 @@ export interface VmDefinition {
  */
 export function parseDefinition(text: string, path: string): VmDefinition {
   const { memory, disks, ...rest } = parseYaml(text, path, schema);
-  const ids = disks.map(({ id }) => id);
-  const twice = ids.find((id, i) => ids.indexOf(id) !== i);
-  if (twice !== undefined) {
-    throw new OperationError("usage", `Cannot use ${path}: disks: the id ${twice} occurs twice`);
-  }
   return {
     ...rest,
     memoryBytes: memory,

@@ -31,6 +31,8 @@ export interface TestbedOptions {
   readonly qemuBinary?: string;
   /** Names of the sites; the guest is defined at the first one. a and b by default. */
   readonly siteNames?: readonly string[];
+  /** QEMU arguments of another guest, instead of the boot-sector one; its serial port is at `consolePath`. */
+  readonly guest?: (consolePath: string) => readonly string[];
   /** More QEMU arguments of the guest at a site; sockets belong in the given folder. */
   readonly moreArguments?: (site: string, socketFolder: string) => readonly string[];
   /** Generations that each site keeps. */
@@ -150,6 +152,11 @@ export class Testbed {
     return this.sites.get(name) as SiteProcess;
   }
 
+  /** Socket of the guest's serial port at a site. */
+  consolePath(site: string): string {
+    return join(this.socketFolder, `${site}.tty`);
+  }
+
   /** The guest's console at a site where it runs. */
   openConsole(site: string): Promise<GuestConsole> {
     return GuestConsole.connect(this.consolePath(site));
@@ -163,11 +170,9 @@ export class Testbed {
   }
 
   private argumentsAt(site: string): string[] {
-    const more = this.options.moreArguments?.(site, this.socketFolder) ?? [];
-    return [...guestArguments(this.imagePath, this.consolePath(site)), ...more];
-  }
-
-  private consolePath(site: string): string {
-    return join(this.socketFolder, `${site}.tty`);
+    const { guest, moreArguments } = this.options;
+    const consolePath = this.consolePath(site);
+    const more = moreArguments?.(site, this.socketFolder) ?? [];
+    return [...(guest?.(consolePath) ?? guestArguments(this.imagePath, consolePath)), ...more];
   }
 }

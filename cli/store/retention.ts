@@ -2,10 +2,28 @@
 
 import { fromHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
+import { openDigests } from "../disk/image-content.ts";
 import { storeError } from "./atomic-file.ts";
 import { chainOf, readDigests, type StoredGeneration } from "./generation-reader.ts";
 import { Holders } from "./holders.ts";
 import type { VmStore } from "./vm-store.ts";
+
+async function keepDiskDigests(
+  core: Core,
+  key: Uint8Array,
+  store: VmStore,
+  holders: Holders,
+  { manifest }: StoredGeneration,
+): Promise<void> {
+  for (const { name, image } of manifest.disks) {
+    const opened = await openDigests(core, key, store.images, image);
+    try {
+      await holders.keepDiskDigests(core, key, manifest, name, opened.digests);
+    } finally {
+      opened.close();
+    }
+  }
+}
 
 /** Numbers of the generations that may go when the newest `keep` are to stay restartable. */
 export function expendable(
@@ -22,10 +40,12 @@ export function expendable(
 
 /**
  * Removes what may go, newest first so that no chain is ever left with a hole. Digests of generations that
- * another site holds are kept. Returns the numbers removed.
+ * another site holds are kept; those of disks need the VM's key. Returns the numbers removed. Images stay: the
+ * caller tidies them.
  */
 export async function prune(
   core: Core,
+  key: Uint8Array | null,
   store: VmStore,
   keep: number,
   inUse: Iterable<number> = [],
@@ -43,11 +63,9 @@ export async function prune(
       if (held.has(manifest.root)) {
         const digests = await readDigests(generation);
         const deviceDigest = fromHex(manifest.deviceDigest);
-        await holders.keepDigests(
-          core,
-          { generation: number, root: manifest.root },
-          { digests, deviceDigest },
-        );
+        const id = { generation: number, root: manifest.root };
+        await holders.keepDigests(core, id, { digests, deviceDigest });
+        if (key) await keepDiskDigests(core, key, store, holders, generation);
       }
       await store.remove(number);
     }

@@ -119,19 +119,25 @@ export class VmStore {
     return removed + (await this.sweepImages());
   }
 
+  /** Images that a generation names, also one that was set aside; null if a manifest cannot be read. */
+  async namedImages(): Promise<Set<string> | null> {
+    const named = new Set<string>();
+    for (const name of await namesIn(this.generationsPath)) {
+      if (name.startsWith(partialPrefix)) continue;
+      const manifest = await readManifest(this.core, join(this.generationsPath, name)).catch(() => null);
+      if (manifest === null) return null;
+      for (const { image } of manifest.disks) named.add(image);
+    }
+    return named;
+  }
+
   /**
    * Removes images that nothing needs any more. While a manifest cannot be read nothing is removed: what it names may
    * still be wanted. Returns the number of files.
    */
   async sweepImages(): Promise<number> {
-    const roots: string[] = [];
-    for (const name of await namesIn(this.generationsPath)) {
-      if (name.startsWith(partialPrefix)) continue;
-      const manifest = await readManifest(this.core, join(this.generationsPath, name)).catch(() => null);
-      if (manifest === null) return 0;
-      roots.push(...manifest.disks.map(({ image }) => image));
-    }
-    return await this.images.sweep(roots);
+    const named = await this.namedImages();
+    return named === null ? 0 : await this.images.sweep(named);
   }
 }
 
@@ -144,9 +150,13 @@ export async function readManifest(core: Core, directory: string): Promise<Manif
   return decodeManifest(core, await readFile(path));
 }
 
-/** Bytes that the files of a generation take on the disk. */
-export async function diskBytesOf(generation: StoredGeneration): Promise<number> {
+/** Bytes that the files of a generation take on the disk, with the images that hold its disks, without those under them. */
+export async function diskBytesOf(store: VmStore, generation: StoredGeneration): Promise<number> {
   let total = 0;
+  for (const { image } of generation.manifest.disks) {
+    const descriptor = await store.images.read(image).catch(() => null);
+    if (descriptor) total += await store.images.bytesOf(descriptor);
+  }
   for (const name of await namesIn(generation.directory)) {
     total += (await stat(join(generation.directory, name))).blocks * 512;
   }

@@ -24,6 +24,7 @@ const full: Manifest = {
   accelerator: "tcg",
   base: null,
   regions: [{ name: "pc.ram", kind: "ram", lengthBytes: 8192 }],
+  disks: [],
   deviceBytes: 12,
   deviceDigest: digest("1b"),
   records: { ...noRecords(), raw: 2 },
@@ -38,8 +39,17 @@ const delta: Manifest = {
   base: { generation: 2, root: digest("3d") },
   files: { ...full.files, delta: { bytes: 400, digest: digest("4e") } },
 };
+const disk0 = { name: "disk0", lengthBytes: 2 ** 30 + 512, image: "disk0-0123abcd" };
+const disk1 = { name: "log-1", lengthBytes: 512, image: "log-1-00000000" };
+const withDisks: Manifest = { ...delta, format: 2, disks: [disk0, disk1] };
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const bytesOf = (value: string) => new TextEncoder().encode(value);
+
+/** The fields as they stand in a file: format 1 has no field for disks. */
+function inFile(manifest: Manifest): Record<string, unknown> {
+  const { disks, ...rest } = manifest;
+  return manifest.format === 1 ? rest : JSON.parse(text(encodeManifest(core, manifest))).manifest;
+}
 
 /** A manifest file with a right digest over whatever is in it. */
 function signed(manifest: unknown): Uint8Array {
@@ -48,9 +58,30 @@ function signed(manifest: unknown): Uint8Array {
   return bytesOf(`{"manifest":${inner},"digest":"${sum}"}\n`);
 }
 
-t.test("a manifest comes back, complete or on a base", async (t) => {
-  for (const manifest of [full, delta])
+t.test("a manifest comes back, complete or on a base, with and without disks", async (t) => {
+  for (const manifest of [full, delta, withDisks, { ...full, format: 2, disks: [disk1] } as const])
     t.strictSame(decodeManifest(core, encodeManifest(core, manifest)), manifest);
+});
+
+t.test("a manifest without disks has the bytes that format 1 always had", async (t) => {
+  const written = text(encodeManifest(core, full));
+  t.match(written, /"regions":\[[^\]]*\],"deviceBytes":12,/, "there is no field for disks");
+  // As programs that knew no disks wrote them.
+  const known = [
+    [full, "beb439d4b6b5d66b5c1cabdab364615f156bf1b6540cf36a1b014ffa5971ed67"],
+    [delta, "e02075d0600b65f8a92139e51e6763d455560eabd248afc49d0e426f3838e08d"],
+  ] as const;
+  for (const [manifest, sum] of known) {
+    t.equal(JSON.parse(text(encodeManifest(core, manifest))).digest, sum);
+  }
+});
+
+t.test("the field of disks stands after that of regions, with what the format has of each", async (t) => {
+  const more = { ...withDisks, disks: [{ image: disk0.image, firstPage: 2, ...disk0 }, disk1] };
+  const bytes = encodeManifest(core, more as Manifest);
+  t.equal(text(bytes), text(encodeManifest(core, withDisks)));
+  const disks = `,"disks":${JSON.stringify([disk0, disk1])},"deviceBytes"`;
+  t.ok(text(bytes).includes(disks));
 });
 
 t.test(
@@ -67,7 +98,7 @@ t.test(
 );
 
 t.test("every flipped bit and every truncation is refused with a FormatError", async (t) => {
-  const bytes = encodeManifest(core, delta);
+  const bytes = encodeManifest(core, withDisks);
   const accepted: string[] = [];
   const expectRefusal = (damaged: Uint8Array, what: string) => {
     try {
@@ -94,16 +125,20 @@ t.test("another form of the same content is refused", async (t) => {
     () => decodeManifest(core, bytesOf(text(bytes).replace('{"manifest"', '{ "manifest"'))),
     FormatError,
   );
-  t.throws(() => decodeManifest(core, signed({ ...full, extra: 1 })), { code: "bad-checksum" });
-  const { root, ...rest } = full;
+  t.throws(() => decodeManifest(core, signed({ ...inFile(full), extra: 1 })), { code: "bad-checksum" });
+  const { root, ...rest } = inFile(full);
   t.throws(() => decodeManifest(core, signed({ ...rest, root })), { code: "bad-checksum" });
 });
 
 t.test("values that make no sense are refused although the digest is right", async (t) => {
-  t.strictSame(decodeManifest(core, signed(full)), full, "the digest made here is right");
+  t.strictSame(decodeManifest(core, signed(inFile(full))), full, "the digest made here is right");
   const { "ram.img": image, ...noImage } = full.files;
   const bad: Record<string, unknown>[] = [
-    { format: 2 },
+    { format: 0 },
+    { format: 3 },
+    { format: "1" },
+    { disks: [] },
+    { disks: [disk0] },
     { vm: 7 },
     { vm: "x".repeat(256) },
     { generation: 0 },
@@ -136,11 +171,51 @@ t.test("values that make no sense are refused although the digest is right", asy
   ];
   for (const change of bad) {
     t.throws(
-      () => decodeManifest(core, signed({ ...full, ...change })),
+      () => decodeManifest(core, signed({ ...inFile(full), ...change })),
       FormatError,
       JSON.stringify(change).slice(0, 60),
     );
   }
+});
+
+t.test("disks that make no sense are refused although the digest is right", async (t) => {
+  const fields = inFile(withDisks);
+  t.strictSame(decodeManifest(core, signed(fields)), withDisks);
+  const many = Array.from({ length: 33 }, (_, i) => ({ ...disk0, name: `d${i}` }));
+  t.doesNotThrow(() => decodeManifest(core, signed({ ...fields, disks: many.slice(1) })));
+  const bad: unknown[] = [
+    undefined,
+    null,
+    {},
+    "disk0",
+    [],
+    [null],
+    [[]],
+    many,
+    [disk0, { ...disk1, name: "disk0" }],
+    ...["", "Disk0", "0disk", "disk_0", "disk0\n", "d/0", "a".repeat(16), null, 7].map((name) => [
+      { ...disk0, name },
+    ]),
+    ...[0, -512, 511, 513, 512.5, 2 ** 44 + 512, 2 ** 53, "512", null].map((lengthBytes) => [
+      { ...disk0, lengthBytes },
+    ]),
+    ...["", "disk0", "disk0-0123abc", "disk0-0123ABCD", "../disk0-0123abcd", "disk0-0123abcd.json", 7, null].map(
+      (image) => [{ ...disk0, image }],
+    ),
+    [{ name: "disk0", lengthBytes: 512 }],
+    [{ ...disk0, more: 1 }],
+  ];
+  for (const disks of bad) {
+    const what = JSON.stringify(disks)?.slice(0, 80) ?? "no field";
+    t.throws(() => decodeManifest(core, signed({ ...fields, disks })), FormatError, what);
+  }
+  const { disks, ...without } = fields;
+  t.throws(() => decodeManifest(core, signed({ ...without, disks })), FormatError, "at another place");
+  t.throws(() => decodeManifest(core, signed({ ...fields, format: 1 })), FormatError, "disks in format 1");
+  t.throws(() => decodeManifest(core, signed({ ...without, format: 2 })), {
+    code: "bad-value",
+    message: /disks is missing or not valid/,
+  });
 });
 
 t.test("what is no manifest at all is refused", async (t) => {

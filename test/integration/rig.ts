@@ -55,6 +55,8 @@ export interface LegOptions {
   readonly bitsPerSecond?: number;
   readonly signal?: AbortSignal;
   readonly onLine?: (line: ControlLine) => void;
+  /** In a compared leg: reads more while neither copy runs. */
+  readonly whileStill?: () => Promise<void>;
 }
 
 /** A leg during which both sites' guest memory was read while neither copy ran. */
@@ -273,7 +275,7 @@ export class Rig {
     const onLine = (line: ControlLine) => {
       options.onLine?.(line);
       if (line["state"] !== "finishing") return;
-      reading = this.readBoth(from, to);
+      reading = this.readBoth(from, to, options.whileStill);
       reading.catch(() => {});
     };
     const done = await this.migrate(from, to, { ...options, onLine });
@@ -312,11 +314,16 @@ export class Rig {
     });
   }
 
-  private async readBoth(from: string, to: string): Promise<Omit<ComparedLeg, "done">> {
+  private async readBoth(
+    from: string,
+    to: string,
+    whileStill: (() => Promise<void>) | undefined,
+  ): Promise<Omit<ComparedLeg, "done">> {
     await this.haltAtHandover(from, to);
     try {
       const source = await this.dump(from);
       const destination = await this.dump(to);
+      await whileStill?.();
       if ((await this.runsAt(from)) || (await this.runsAt(to))) {
         throw new Error("the source's agent was halted too late: a copy ran while memory was read");
       }

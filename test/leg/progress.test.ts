@@ -6,7 +6,13 @@ import type { MigrationRam } from "../../cli/qemu/migration-info.ts";
 import type { ChangeEncoder } from "../../src/delta/change-encoder.ts";
 
 const memoryBytes = 1000;
-const link = { wireBytes: 10, bytesPerSecond: 2.4, expectedDowntimeMs: 7.6 };
+const link = {
+  wireBytes: 10,
+  bytesPerSecond: 2.4,
+  expectedDowntimeMs: 7.6,
+  remainingDiskBytes: 0,
+  isDiskBulk: false,
+};
 
 function ram(dirtySyncCount: number, remainingBytes: number): MigrationRam {
   return {
@@ -47,6 +53,7 @@ t.test("the first pass is measured by all of the memory, and its end is told ahe
       elapsedMs: 1000,
       etaMs: 3000,
       remainingRamBytes: 750,
+      remainingDiskBytes: 0,
       wireBytes: 10,
       bytesPerSecond: 2,
       expectedDowntimeMs: 8,
@@ -121,3 +128,25 @@ t.test(
     t.equal(leg.encodedShare(encoderAt(8192, 1024)), 0.125);
   },
 );
+
+t.test("the first round of the disks is a phase of its own, and what is left of them is told", async (t) => {
+  const { clock, events, leg } = progress(t);
+  const bulk = { ...link, remainingDiskBytes: 4096, isDiskBulk: true };
+  leg.report(ram(1, memoryBytes), encoderAt(0, 0), bulk);
+  clock.now += 1000;
+  leg.report(ram(2, 100), encoderAt(0, 0), bulk);
+  clock.now += 1000;
+  leg.report(ram(2, 100), encoderAt(0, 0), { ...bulk, isDiskBulk: false });
+  t.match(events, [
+    { phase: "disks", remainingDiskBytes: 4096 },
+    { phase: "disks", round: 2 },
+    { phase: "rounds", remainingDiskBytes: 4096 },
+  ]);
+});
+
+t.test("the share of disks is cautious before anything changed, and never more than the blocks", async (t) => {
+  const { leg } = progress(t);
+  t.equal(leg.diskShare({ changedBytes: 0, frameBytes: 0 }), 1);
+  t.equal(leg.diskShare({ changedBytes: 8192, frameBytes: 2048 }), 0.25);
+  t.equal(leg.diskShare({ changedBytes: 4096, frameBytes: 5000 }), 1);
+});

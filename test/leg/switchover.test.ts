@@ -8,6 +8,7 @@ const calm: SwitchoverInputs = {
   rttMs: 40,
   remainingBytes: 1 << 20,
   encodedShare: 0.1,
+  disks: null,
   pass: 3,
   downtimeLimitMs: 300,
 };
@@ -26,6 +27,24 @@ t.test("not while too much is to be sent, or waits to be acknowledged", async (t
   t.notOk(decideSwitchover({ ...calm, remainingBytes: 100 << 20 }).stopNow);
   t.notOk(decideSwitchover({ ...calm, backlogBytes: 10 << 20 }).stopNow);
   t.notOk(decideSwitchover({ ...calm, bytesPerSecond: 1e5 }).stopNow);
+});
+
+t.test("not before the first round of the disks is over, however little is left", async (t) => {
+  const disks = { isBulkDone: false, encodedBytes: 0 };
+  t.notOk(decideSwitchover({ ...calm, remainingBytes: 0, disks }).stopNow);
+  t.ok(decideSwitchover({ ...calm, disks: { ...disks, isBulkDone: true } }).stopNow);
+});
+
+t.test("what disks still make on the WAN counts like what RAM makes", async (t) => {
+  const disks = { isBulkDone: true, encodedBytes: 10 << 20 };
+  t.notOk(decideSwitchover({ ...calm, disks }).stopNow);
+  // A power of two, so that no rounding comes between the two sums.
+  const inputs = { ...calm, encodedShare: 0.125 };
+  const asRam = { ...inputs, remainingBytes: inputs.remainingBytes + (80 << 20) };
+  t.equal(
+    decideSwitchover({ ...inputs, disks }).expectedDowntimeMs,
+    decideSwitchover(asRam).expectedDowntimeMs,
+  );
 });
 
 t.test("a far peer alone does not keep it from stopping", async (t) => {
@@ -51,6 +70,7 @@ t.test("more left, a slower link or a farther peer never shorten what is expecte
     rttMs: fc.double({ min: 0, max: 5000, noNaN: true }),
     remainingBytes: fc.nat(1 << 30),
     encodedShare: fc.double({ min: 0, max: 1, noNaN: true }),
+    disks: fc.option(fc.record({ isBulkDone: fc.boolean(), encodedBytes: fc.nat(1 << 28) })),
     pass: fc.integer({ min: 1, max: 50 }),
     downtimeLimitMs: fc.integer({ min: 1, max: 10_000 }),
   });
@@ -62,6 +82,14 @@ t.test("more left, a slower link or a farther peer never shorten what is expecte
         { ...inputs, remainingBytes: inputs.remainingBytes + 4096 },
         { ...inputs, bytesPerSecond: Math.max(1, inputs.bytesPerSecond / 2) },
         { ...inputs, rttMs: inputs.rttMs + 1 },
+        { ...inputs, disks: { isBulkDone: false, encodedBytes: inputs.disks?.encodedBytes ?? 0 } },
+        {
+          ...inputs,
+          disks: {
+            isBulkDone: inputs.disks?.isBulkDone ?? true,
+            encodedBytes: (inputs.disks?.encodedBytes ?? 0) + 512,
+          },
+        },
       ];
       return worse.every((other) => {
         const after = decideSwitchover(other);

@@ -11,6 +11,7 @@ const vm = {
   cpu: "qemu64",
   accelerator: "tcg",
   memoryBytes: 1 << 30,
+  disks: [{ name: "disk0", lengthBytes: 2 ** 32 + 512, bus: "virtio-blk" }],
 };
 const leg = "0b8f2b3e-7c0c-4f5a-9f61-0a4f3f9f8a11";
 
@@ -66,12 +67,19 @@ t.test("a peer cannot name paths, arguments or executables", async (t) => {
   const { prepare } = messages;
   for (const more of [
     { args: ["-device", "x"] },
-    { disks: [] },
     { path: "/etc" },
     { accel: ["tcg"] },
     { qemu: "/bin/sh" },
   ]) {
     t.throws(() => decode({ ...prepare, vm: { ...vm, ...more } }), FormatError, Object.keys(more)[0]);
+  }
+  for (const more of [{ file: "/etc/passwd" }, { format: "raw" }, { cache: "none" }, { image: "disk0-00000000" }]) {
+    const disks = [{ ...vm.disks[0], ...more }];
+    t.throws(() => decode({ ...prepare, vm: { ...vm, disks } }), FormatError, Object.keys(more)[0]);
+  }
+  for (const name of ["", "..", "a/b", "Disk0", "0disk", "disk_0", "x".repeat(16), "a\0b"]) {
+    const disks = [{ ...vm.disks[0], name }];
+    t.throws(() => decode({ ...prepare, vm: { ...vm, disks } }), FormatError, JSON.stringify(name));
   }
   for (const name of ["..", "a/b", "", "A", ".x", "x".repeat(64), "a\0b"]) {
     t.throws(() => decode({ ...prepare, vm: { ...vm, name } }), FormatError, JSON.stringify(name));
@@ -92,6 +100,10 @@ t.test("numbers stay within what they can mean", async (t) => {
     t.throws(() => decode({ ...messages["finish"], sequence: value }), FormatError);
   }
   t.throws(() => decode({ ...messages["holder"], frames: (1 << 16) + 1 }), FormatError);
+  for (const lengthBytes of [...bad, 2 ** 44 + 512]) {
+    const disks = [{ ...vm.disks[0], lengthBytes }];
+    t.throws(() => decode({ ...messages["prepare"], vm: { ...vm, disks } }), FormatError, String(lengthBytes));
+  }
 });
 
 t.test("lists have limits", async (t) => {
@@ -99,6 +111,8 @@ t.test("lists have limits", async (t) => {
     Array.from({ length: count }, (_, i) => ({ name: `r${i}`, kind: "ram", lengthBytes: 4096 }));
   t.throws(() => decode({ ...messages["begin"], regions: [] }), FormatError);
   t.throws(() => decode({ ...messages["begin"], regions: regions(65) }), FormatError);
+  const disks = Array.from({ length: 33 }, (_, i) => ({ ...vm.disks[0], name: `disk${i}` }));
+  t.throws(() => decode({ ...messages["prepare"], vm: { ...vm, disks } }), FormatError);
   t.throws(() => decode({ ...messages["offer"], have: new Array(1025).fill(id) }), FormatError);
   t.throws(() => decode({ ...messages["abort"], message: "x".repeat(5000) }), FormatError);
 });

@@ -1,0 +1,82 @@
+/** After a leg: images that no generation needs any more go, or are merged, so that a disk's chain stays short. */
+
+import { BlockHost } from "../disk/block-host.ts";
+import { chainNodes } from "../disk/block-nodes.ts";
+import type { ImageDescriptor } from "../disk/image-store.ts";
+import { type Merge, mergeImages, planMerge } from "../disk/merge.ts";
+import type { QmpClient } from "../qemu/qmp-client.ts";
+import { IntegrityLedger } from "../store/integrity.ts";
+import type { Agent } from "./agent.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+
+/** A chain with more images is merged even if a leg has to wait for it: else legs in quick order would let it grow. */
+export const longChainImages = 24;
+
+/** Removes and merges images of a VM. Ends early when the VM is wanted for something else. */
+export async function tidyImages(agent: Agent, vm: ManagedVm): Promise<void> {
+  const key = await agent.keys.read(vm.name);
+  const { state } = await agent.ownership.read(vm.name);
+  // While a handover is in doubt QEMU has let go of its images, and may take them again at any moment.
+  if (key === null || state === "released" || vm.definition.disks.length === 0) return;
+  await forgetAside(vm);
+  await vm.store.sweepImages();
+  for (const { id } of vm.definition.disks) {
+    while (vm.activity === null) {
+      const plan = await planFor(vm, id);
+      if (plan === null || !(await carryOut(agent, vm, key, plan))) break;
+      await vm.store.sweepImages();
+      agent.log.info({ vm: vm.name, disk: id, images: plan.merge.images.length }, "merged disk images");
+    }
+  }
+}
+
+interface Plan {
+  readonly chain: readonly ImageDescriptor[];
+  readonly merge: Merge;
+}
+
+async function planFor(vm: ManagedVm, disk: string): Promise<Plan | null> {
+  const { images } = vm.store;
+  const { generations } = await vm.store.list();
+  const { images: current, aside } = await images.current();
+  const newest = generations.at(-1)?.manifest.disks.find(({ name }) => name === disk)?.image;
+  const top = vm.qemu === null ? (newest ?? current[disk]) : current[disk];
+  if (top === undefined) return null;
+  const named = await vm.store.namedImages();
+  if (named === null) return null;
+  for (const id of [...Object.values(current), ...aside]) named.add(id);
+  const chain = await images.chain(top);
+  const merge = planMerge({ chain, named, all: (await images.list()).values() });
+  return merge && { chain, merge };
+}
+
+/** Returns false if it was given up because the VM is wanted. */
+async function carryOut(agent: Agent, vm: ManagedVm, key: Uint8Array, { chain, merge }: Plan): Promise<boolean> {
+  const { store, qemu } = vm;
+  const isWanted = () => vm.activity === null || chain.length > longChainImages;
+  const ledger = new IntegrityLedger(store);
+  const { generations } = await store.list();
+  const intact = [];
+  for (const one of generations) if (await ledger.isUntouched(one)) intact.push(one);
+  const run = (qmp: QmpClient) => mergeImages(agent.core, key, store.images, qmp, merge, isWanted);
+  try {
+    if (qemu !== null) return await run(qemu.qmp);
+    const host = await BlockHost.start(agent.config.qemu.binary, vm.runPath);
+    try {
+      await host.open(chainNodes(store.images, chain, { writable: false, cache: "writeback" }));
+      return await run(host.qmp);
+    } finally {
+      await host.close();
+    }
+  } finally {
+    // The merge has touched files; what they say is as it was.
+    for (const one of intact) await ledger.record(one);
+  }
+}
+
+/** A newer generation is complete: what `recover` had given up before goes. */
+async function forgetAside(vm: ManagedVm): Promise<void> {
+  const { images } = vm.store;
+  const current = await images.current();
+  if (current.aside.length > 0) await images.setCurrent({ ...current, aside: [] });
+}

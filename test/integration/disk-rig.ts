@@ -1,0 +1,346 @@
+/**
+ * A rig whose VM has disks. The guest's writes are made by qemu-io inside the QEMU where the VM runs; each is made
+ * again in a raw twin file, which is what the disk must contain. Files are in a folder of their own.
+ *
+ *   const disks = await DiskRig.boot(t, [{ id: "disk0", lengthBytes: 64 << 20 }]);
+ *   await disks.io("a", "disk0", "write -P 7 1M 300k");
+ *   const { done, different } = await disks.comparedLeg("a", "b");
+ */
+
+import { randomBytes } from "node:crypto";
+import { constants, copyFile, mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MigrateDone } from "../../cli/agent/migrate.ts";
+import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
+import { isRunning } from "../../cli/qemu/qmp-client.ts";
+import { VmStore } from "../../cli/store/vm-store.ts";
+import { loadCore } from "../../src/core.ts";
+import {
+  differentBlocks,
+  flushed,
+  type Inserted,
+  readRange,
+  runQemuImg,
+  runQemuIo,
+  writeContent,
+} from "./disk-tools.ts";
+import { type LegOptions, Rig, type Teardown } from "./rig.ts";
+
+/** The QEMU program of these tests. */
+export const testQemu = process.env["BFMIG_TEST_QEMU"] ?? "qemu-system-x86_64";
+
+/** A disk of the guest. */
+export interface TestDisk {
+  readonly id: string;
+  /** A multiple of 512. */
+  readonly lengthBytes: number;
+  /** `virtio-blk` by default. */
+  readonly bus?: "virtio-blk" | "virtio-scsi";
+  /** `template`: qcow2 over a raw file that has what `initial` writes. `qcow2` by default. */
+  readonly kind?: "qcow2" | "raw" | "template";
+  /** qemu-io's commands that make the content before the VM starts. */
+  readonly initial?: readonly string[];
+  /** Further fields of the definition. */
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+/** A leg at whose switchover all disks were read, at both sites, while neither copy ran. */
+export interface ComparedDisks {
+  readonly done: MigrateDone;
+  /** Guest memory of both sites. */
+  readonly source: Buffer;
+  readonly destination: Buffer;
+  /** Each difference between a site's disk and what the disk must contain; empty if all is well. */
+  readonly different: readonly string[];
+}
+
+/** A disk of a running QEMU. */
+interface AttachedDisk extends Inserted {
+  readonly qdev: string;
+}
+
+/** Sites, with a guest that has disks. */
+export class DiskRig {
+  readonly rig: Rig;
+  readonly disks: readonly TestDisk[];
+  /** Where the disks' files, the twins and what was read are. */
+  readonly folder: string;
+  private reads = 0;
+
+  private constructor(rig: Rig, disks: readonly TestDisk[], folder: string) {
+    this.rig = rig;
+    this.disks = disks;
+    this.folder = folder;
+  }
+
+  /** Makes the files and starts the sites; the guest is defined at the first one. */
+  static async start(
+    test: Teardown,
+    disks: readonly TestDisk[],
+    changes: Partial<TestbedOptions> = {},
+  ): Promise<DiskRig> {
+    const folder = await makeDisks(test, disks);
+    return new DiskRig(await Rig.start(test, optionsFor(folder, disks, changes)), disks, folder);
+  }
+
+  /** The same, with the guest running at the first site. */
+  static async boot(
+    test: Teardown,
+    disks: readonly TestDisk[],
+    changes: Partial<TestbedOptions> = {},
+  ): Promise<DiskRig> {
+    const folder = await makeDisks(test, disks);
+    return new DiskRig(await Rig.boot(test, optionsFor(folder, disks, changes)), disks, folder);
+  }
+
+  /** The file that a disk began with. */
+  filePath(id: string): string {
+    return join(this.folder, `${id}.img`);
+  }
+
+  /** The raw file that has what the disk must contain. */
+  twinPath(id: string): string {
+    return join(this.folder, `${id}.twin`);
+  }
+
+  /**
+   * Has the guest do something with a disk: `write -P …`, `write -z …`, `write -s FILE …`, `discard …`, with offset and
+   * length at the end, in multiples of 512 (of 64 KiB for `discard`, which must read as zeroes). The twin follows.
+   * Throws if the disk does not contain it then: qemu-io does not tell the monitor when something fails.
+   */
+  async io(site: string, id: string, command: string): Promise<void> {
+    const twin = this.twinPath(id);
+    await runQemuIo(["-f", "raw", "-c", command.replace(/^discard/, "write -z"), twin]);
+    const { qdev } = await this.attached(site, id);
+    await this.plainIo(site, qdev, command);
+    await this.plainIo(site, qdev, "flush");
+    const [offset, length] = command.split(" ").slice(-2).map(bytesIn) as [number, number];
+    const found = await readRange(flushed(await this.attached(site, id)), offset, length, this.nextFile());
+    if (!found.equals(await readTwin(twin, offset, length))) {
+      throw new Error(`${command} at ${site} has not changed ${id} as it should have`);
+    }
+  }
+
+  /** Has the guest fill a range with random bytes. */
+  async fill(site: string, id: string, offset: number, length: number): Promise<void> {
+    const path = this.nextFile();
+    await writeFile(path, randomBytes(Math.min(length, 1 << 20)));
+    await this.io(site, id, `write -s ${path} ${offset} ${length}`);
+    await rm(path);
+  }
+
+  /**
+   * Does something to the VM's disks while a leg from `site` goes on: the agent is halted for it, so that the switchover
+   * cannot come in between. Returns false, and does nothing, if the leg was too near to its end for that.
+   */
+  async duringRounds(site: string, action: () => Promise<void>): Promise<boolean> {
+    this.rig.halt(site);
+    try {
+      const monitor = await this.rig.monitor(site);
+      const parameters = await monitor.execute<{ "downtime-limit": number }>("query-migrate-parameters");
+      // With another limit QEMU might stop the VM without its agent.
+      if (parameters["downtime-limit"] !== 1 || !(await isRunning(monitor))) return false;
+      await action();
+      return true;
+    } finally {
+      this.rig.resume(site);
+    }
+  }
+
+  /** Calls `action` again and again during a leg that goes on as `leg`; returns how often it was done. */
+  async throughoutLeg(
+    site: string,
+    leg: Promise<unknown>,
+    action: (n: number) => Promise<void>,
+  ): Promise<number> {
+    let isOver = false;
+    const over = () => {
+      isOver = true;
+    };
+    leg.then(over, over);
+    let done = 0;
+    const isMigrating = async () => {
+      const info = await this.rig.runs.monitor(site)?.execute<{ status?: string }>("query-migrate");
+      return info?.status === "active";
+    };
+    while (!isOver) {
+      if ((await isMigrating().catch(() => false)) && (await this.duringRounds(site, () => action(done))))
+        done++;
+      await sleep(100);
+    }
+    return done;
+  }
+
+  /** The whole content of a disk of a site's QEMU, as a raw file. The VM may run or stand still. */
+  async readDisk(site: string, id: string): Promise<string> {
+    const path = this.nextFile();
+    const disk = await this.attached(site, id);
+    if (await this.rig.runsAt(site)) await this.plainIo(site, disk.qdev, "flush");
+    await runQemuImg(["convert", "-U", "-O", "raw", flushed(await this.attached(site, id)), path]);
+    return path;
+  }
+
+  /** What of a site's disks is not as it must be; empty if all is well. */
+  async differences(site: string): Promise<string[]> {
+    const found: string[] = [];
+    for (const { id } of this.disks) {
+      const path = await this.readDisk(site, id);
+      const different = await differentBlocks(path, this.twinPath(id));
+      if (different !== "") found.push(`${id} at ${site}: ${different}`);
+      await rm(path);
+    }
+    return found;
+  }
+
+  /** One leg; memory and disks of both sites are read at the switchover. */
+  async comparedLeg(from: string, to: string, options: LegOptions = {}): Promise<ComparedDisks> {
+    const different: string[] = [];
+    const whileStill = async () => {
+      for (const site of [from, to]) different.push(...(await this.differences(site)));
+    };
+    return { ...(await this.rig.comparedLeg(from, to, { ...options, whileStill })), different };
+  }
+
+  /** Keeps what the disks must contain now; the copies' paths by disk. */
+  async keepTwins(): Promise<Map<string, string>> {
+    const kept = new Map<string, string>();
+    for (const { id } of this.disks) {
+      const path = this.nextFile();
+      await copyFile(this.twinPath(id), path, constants.COPYFILE_FICLONE);
+      kept.set(id, path);
+    }
+    return kept;
+  }
+
+  /** Makes what was kept what the disks must contain. */
+  async restoreTwins(kept: ReadonlyMap<string, string>): Promise<void> {
+    for (const [id, path] of kept) await copyFile(path, this.twinPath(id), constants.COPYFILE_FICLONE);
+  }
+
+  /** What of a retained generation's disks differs from what was kept, read through the store alone. */
+  async generationDifferences(
+    site: string,
+    generation: number,
+    kept: ReadonlyMap<string, string>,
+  ): Promise<string[]> {
+    const store = await this.store(site);
+    const { generations } = await store.list();
+    const found = generations.find(({ manifest }) => manifest.generation === generation);
+    if (!found) return [`${site} has no generation ${generation}`];
+    const different: string[] = [];
+    for (const { name, image } of found.manifest.disks) {
+      const path = this.nextFile();
+      await writeContent(store.images, image, path);
+      const text = await differentBlocks(path, kept.get(name) as string);
+      if (text !== "") different.push(`${name} in generation ${generation} at ${site}: ${text}`);
+      await rm(path);
+    }
+    return different;
+  }
+
+  /** Path of the image of a disk that a site's generation names. */
+  async generationImage(site: string, generation: number, id: string): Promise<string> {
+    const store = await this.store(site);
+    const { generations } = await store.list();
+    const found = generations.find(({ manifest }) => manifest.generation === generation);
+    const disk = found?.manifest.disks.find(({ name }) => name === id);
+    if (!disk) throw new Error(`${site} has no disk ${id} in generation ${generation}`);
+    return store.images.pathOf(await store.images.read(disk.image));
+  }
+
+  /** A site's store, for reading. */
+  async store(site: string): Promise<VmStore> {
+    return new VmStore(await loadCore(), this.rig.site(site).storePath, guestName);
+  }
+
+  /** QEMU's name of the node that a disk stands on. */
+  async node(site: string, id: string): Promise<string> {
+    return (await this.attached(site, id))["node-name"];
+  }
+
+  private async attached(site: string, id: string): Promise<AttachedDisk> {
+    const monitor = await this.rig.monitor(site);
+    const devices =
+      await monitor.execute<{ device: string; qdev?: string; inserted?: Inserted }[]>("query-block");
+    for (const { device, qdev = "", inserted } of devices) {
+      if (inserted && (device === id || qdev === id || qdev.includes(`/peripheral/${id}/`))) {
+        return { ...inserted, qdev };
+      }
+    }
+    throw new Error(`QEMU at ${site} has no disk ${id}: ${JSON.stringify(devices)}`);
+  }
+
+  private async plainIo(site: string, qdev: string, command: string): Promise<void> {
+    const monitor = await this.rig.monitor(site);
+    const answer = await monitor.execute<string>("human-monitor-command", {
+      "command-line": `qemu-io -d ${qdev} "${command}"`,
+    });
+    if (answer !== "") throw new Error(`${command} at ${site}: ${answer}`);
+  }
+
+  private nextFile(): string {
+    return join(this.folder, `read-${++this.reads}`);
+  }
+}
+
+async function makeDisks(test: Teardown, disks: readonly TestDisk[]): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "bfmig-disks-"));
+  test.teardown(() => rm(folder, { recursive: true, force: true }));
+  for (const { id, lengthBytes, kind = "qcow2", initial = [] } of disks) {
+    const path = join(folder, `${id}.img`);
+    const template = join(folder, `${id}.template`);
+    const twin = join(folder, `${id}.twin`);
+    const first = kind === "template" ? template : path;
+    const format = kind === "qcow2" ? "qcow2" : "raw";
+    await runQemuImg(["create", "-q", "-f", format, first, String(lengthBytes)]);
+    await runQemuImg(["create", "-q", "-f", "raw", twin, String(lengthBytes)]);
+    for (const command of initial) {
+      await runQemuIo(["-f", format, "-c", command, first]);
+      await runQemuIo(["-f", "raw", "-c", command, twin]);
+    }
+    if (kind === "template") {
+      await runQemuImg(["create", "-q", "-f", "qcow2", "-b", template, "-F", "raw", path]);
+    }
+  }
+  return folder;
+}
+
+function optionsFor(
+  folder: string,
+  disks: readonly TestDisk[],
+  changes: Partial<TestbedOptions>,
+): Partial<TestbedOptions> {
+  return {
+    qemuBinary: testQemu,
+    // A small content makes the legs short: disks are what these tests are about.
+    fillBytes: 8 << 20,
+    workingSetBytes: 1 << 20,
+    disks: disks.map(({ id, bus = "virtio-blk", fields }) => ({
+      id,
+      file: join(folder, `${id}.img`),
+      bus,
+      ...fields,
+    })),
+    ...changes,
+  };
+}
+
+/** A number with qemu-io's unit. */
+function bytesIn(text: string): number {
+  const found = /^(\d+)([kMG]?)$/.exec(text);
+  if (!found) throw new Error(`${text} is no number of bytes`);
+  return Number(found[1]) * { "": 1, k: 1 << 10, M: 1 << 20, G: 1 << 30 }[found[2] as "" | "k" | "M" | "G"];
+}
+
+async function readTwin(path: string, offset: number, length: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    if ((await stat(path)).size < offset + length) throw new Error(`${path} ends before ${offset + length}`);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, offset);
+    return buffer;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,124 @@
+/** Disk images read and compared by QEMU's own programs. */
+
+import { execFile } from "node:child_process";
+import { open, readFile, rm } from "node:fs/promises";
+import { promisify } from "node:util";
+import { openContent } from "../../cli/disk/image-content.ts";
+import type { ImageStore } from "../../cli/disk/image-store.ts";
+import { loadCore } from "../../src/core.ts";
+
+const run = promisify(execFile);
+const BLOCK = 4096;
+const pieceBytes = 1 << 20;
+
+/** An image as `query-block` shows it. */
+interface ShownImage {
+  readonly filename: string;
+  readonly format: string;
+  readonly "virtual-size": number;
+  readonly "backing-image"?: ShownImage;
+}
+
+/** A medium as `query-block` shows it. */
+export interface Inserted {
+  readonly "node-name": string;
+  readonly image: ShownImage;
+}
+
+/** Runs qemu-img. Throws with what it says. */
+export async function runQemuImg(args: readonly string[]): Promise<string> {
+  return (await run("qemu-img", [...args])).stdout;
+}
+
+/** Runs qemu-io on a file. Throws if it says that anything failed. */
+export async function runQemuIo(args: readonly string[]): Promise<void> {
+  const { stdout, stderr } = await run("qemu-io", [...args]);
+  if (/fail|error|invalid|not found/i.test(stdout + stderr)) throw new Error(stdout + stderr);
+}
+
+/**
+ * The chain of images under a disk, as QEMU has it open and whatever their headers say, as a name for QEMU's programs.
+ * What QEMU has not flushed is not seen through it.
+ */
+export function flushed({ image }: Inserted): string {
+  return `json:${JSON.stringify(node(image))}`;
+}
+
+/** Bytes of a disk; `path` names a file to use for it. */
+export async function readRange(
+  chain: string,
+  offset: number,
+  length: number,
+  path: string,
+): Promise<Buffer> {
+  let step = pieceBytes;
+  while (offset % step !== 0 || length % step !== 0) step /= 2;
+  if (step < 512) throw new Error(`${offset} and ${length} are no multiples of 512`);
+  const sizes = [`bs=${step}`, `skip=${offset / step}`, `count=${length / step}`];
+  await runQemuImg(["dd", "-U", "-O", "raw", `if=${chain}`, `of=${path}`, ...sizes]);
+  const bytes = await readFile(path);
+  await rm(path);
+  return bytes;
+}
+
+/** Blocks in which two raw files differ, as a short text; empty if there are none. */
+export async function differentBlocks(one: string, other: string): Promise<string> {
+  const files = [await open(one), await open(other)] as const;
+  try {
+    const [length, otherLength] = [(await files[0].stat()).size, (await files[1].stat()).size];
+    if (length !== otherLength) return `${length} bytes, ${otherLength} expected`;
+    const [a, b] = [Buffer.alloc(pieceBytes), Buffer.alloc(pieceBytes)];
+    const blocks: number[] = [];
+    for (let at = 0; at < length; at += pieceBytes) {
+      const piece = Math.min(pieceBytes, length - at);
+      await files[0].read(a, 0, piece, at);
+      await files[1].read(b, 0, piece, at);
+      if (a.compare(b, 0, piece, 0, piece) === 0) continue;
+      for (let i = 0; i < piece; i += BLOCK) {
+        const end = Math.min(i + BLOCK, piece);
+        if (a.compare(b, i, end, i, end) !== 0) blocks.push((at + i) / BLOCK);
+      }
+    }
+    return blocks.length === 0 ? "" : `${blocks.length} blocks differ: ${blocks.slice(0, 20).join(", ")}`;
+  } finally {
+    await files[0].close();
+    await files[1].close();
+  }
+}
+
+/** Writes the content of a store's image to a raw file, read as the program reads it. */
+export async function writeContent(images: ImageStore, id: string, path: string): Promise<void> {
+  const core = await loadCore();
+  const content = await openContent(images, id);
+  const file = await open(path, "w");
+  const blocks = pieceBytes / BLOCK;
+  const memory = core.allocate(pieceBytes);
+  try {
+    const { lengthBytes } = await images.read(id);
+    for (let block = 0; block < content.blocks; block += blocks) {
+      const count = Math.min(blocks, content.blocks - block);
+      content.readBlocks(core.bytes(), memory, block, count);
+      const length = Math.min(count * BLOCK, lengthBytes - block * BLOCK);
+      const bytes = core.bytes().slice(memory, memory + length);
+      if (bytes.some((byte) => byte !== 0)) await file.write(bytes, 0, length, block * BLOCK);
+    }
+    await file.truncate(lengthBytes);
+  } finally {
+    core.release(memory);
+    content.close();
+    await file.close();
+  }
+}
+
+function node(image: ShownImage): object {
+  const { format: driver, "backing-image": backing } = image;
+  const file = { driver: "file", filename: fileOf(image.filename) };
+  return driver === "raw" ? { driver, file } : { driver, file, backing: backing ? node(backing) : null };
+}
+
+/** QEMU shows a node as JSON when a plain name would not open the same. */
+function fileOf(filename: string): string {
+  if (!filename.startsWith("json:")) return filename;
+  const shown = JSON.parse(filename.slice("json:".length)) as { file: { filename: string } };
+  return shown.file.filename;
+}
