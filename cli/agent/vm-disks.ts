@@ -1,6 +1,6 @@
 /**
  * A VM's disks at this site: which images it starts on, and which it writes to. One rule holds everywhere: a VM
- * never runs on an image that a generation names.
+ * never runs on an image that has digests, for a generation may need it.
  */
 
 import { access, constants, stat } from "node:fs/promises";
@@ -19,7 +19,6 @@ import { messageOf, OperationError } from "../errors.ts";
 import type { LegDisk } from "../leg/source-disks.ts";
 import type { DiskSpec } from "../qemu/arguments.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
-import type { VmStore } from "../store/vm-store.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 
 /**
@@ -58,13 +57,14 @@ export async function forgetReplacedFiles(vm: ManagedVm, next: VmDefinition): Pr
   const { images } = vm.store;
   const current = await images.current();
   const kept = { ...current.images };
+  const aside = [...current.aside];
   for (const { id, file } of vm.definition.disks) {
     const replaced = next.disks.find((disk) => disk.id === id)?.file;
-    if (replaced !== file) delete kept[id];
+    if (replaced === file || kept[id] === undefined) continue;
+    aside.push(kept[id]);
+    delete kept[id];
   }
-  if (Object.keys(kept).length < Object.keys(current.images).length) {
-    await images.setCurrent({ ...current, images: kept });
-  }
+  if (aside.length > current.aside.length) await images.setCurrent({ ...current, images: kept, aside });
 }
 
 /** The disks as the VM's command line has them. `chains` are newest first, in the order of the definition. */
@@ -88,14 +88,13 @@ export async function currentChains(vm: ManagedVm): Promise<ImageDescriptor[][]>
   );
 }
 
-/** Before a VM starts afresh: each disk has an image that no generation names. Makes what is missing. */
+/** Before a VM starts afresh: each disk has an image that may be written to. Makes what is missing. */
 export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void> {
   const { store, definition } = vm;
   const { images } = store;
   if (definition.disks.length === 0) return;
   await images.prepare();
   const current = await images.current();
-  const named = namedImages(await manifestsOf(store));
   const next = { ...current.images };
   let host: BlockHost | null = null;
   try {
@@ -105,10 +104,12 @@ export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void>
         const image = await external(images, disk);
         await images.write(image);
         next[disk.id] = image.id;
-      } else if (named.has(id)) {
-        host ??= await BlockHost.start(binary, vm.runPath);
-        next[disk.id] = await overlayOn(host.qmp, images, await images.read(id), disk.granularityBytes);
+        continue;
       }
+      const image = await images.read(id);
+      if (image.digests === null) continue;
+      host ??= await BlockHost.start(binary, vm.runPath);
+      next[disk.id] = await overlayOn(host.qmp, images, image, disk.granularityBytes);
     }
   } finally {
     await host?.close();
@@ -145,9 +146,9 @@ export async function recordRecovered(vm: ManagedVm, overlays: Readonly<Record<s
   if (vm.definition.disks.length === 0) return;
   const { images } = vm.store;
   const { images: before, aside } = await images.current();
-  const named = namedImages(await manifestsOf(vm.store));
-  const given = Object.values(before).filter((id) => !named.has(id));
-  await images.setCurrent({ format: 1, images: overlays, aside: [...aside, ...given] });
+  const written: string[] = [];
+  for (const id of Object.values(before)) if ((await images.read(id)).digests === null) written.push(id);
+  await images.setCurrent({ format: 1, images: overlays, aside: [...aside, ...written] });
 }
 
 /**
@@ -156,11 +157,10 @@ export async function recordRecovered(vm: ManagedVm, overlays: Readonly<Record<s
  */
 export async function runAgain(vm: ManagedVm, qmp: QmpClient): Promise<void> {
   const { images } = vm.store;
-  const named = namedImages(await manifestsOf(vm.store));
   const current = await images.current();
   const next = { ...current.images };
   for (const { name, node, image, granularityBytes } of await legDisks(vm, qmp)) {
-    if (!named.has(image.id)) continue;
+    if (image.digests === null) continue;
     const id = await overlayOn(qmp, images, image, granularityBytes);
     const overlay = nodeName(id);
     const { cache } = vm.definition.disks.find((disk) => disk.id === name) as VmDisk;
@@ -228,15 +228,6 @@ export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
     next[disk.id] = image.id;
   }
   await store.images.setCurrent({ ...current, images: next });
-}
-
-/** Images that a generation names. */
-function namedImages(manifests: readonly Manifest[]): Set<string> {
-  return new Set(manifests.flatMap(({ disks }) => disks.map(({ image }) => image)));
-}
-
-async function manifestsOf(store: VmStore): Promise<Manifest[]> {
-  return (await store.list()).generations.map(({ manifest }) => manifest);
 }
 
 function findDevice(devices: readonly BlockDevice[], disk: VmDisk): NonNullable<BlockDevice["inserted"]> {

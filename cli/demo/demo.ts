@@ -1,18 +1,24 @@
 /** The demo: plain QEMU pre-copy, then legs there and back with bfmig, over the same emulated WAN. */
 
+import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MigrateDone } from "../agent/migrate.ts";
 import type { ControlLine } from "../control-client.ts";
 import { OperationError } from "../errors.ts";
-import { qemuArguments } from "../qemu/arguments.ts";
+import { type DiskSpec, qemuArguments } from "../qemu/arguments.ts";
 import { probeQemu } from "../qemu/probe.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../qemu/process.ts";
+import { DiskMirror } from "./disk-mirror.ts";
+import { diskName, GuestDisk } from "./guest-disk.ts";
 import { type PrecopyProgress, runPrecopy } from "./precopy.ts";
 import { guestArguments, guestMachine, guestName, type Testbed } from "./testbed.ts";
 
 /** One leg as the demo reports it. */
-export type DemoLeg =
+export type DemoLeg = {
+  /** Only with a disk: bytes read at the destination and found to be what the guest had written. */
+  readonly diskComparedBytes?: number;
+} & (
   | (MigrateDone & { readonly method: "bfmig" })
   | (Omit<MigrateDone, "generation" | "epoch" | "root" | "pages" | "blocks" | "leg"> & {
       readonly method: "qemu-precopy";
@@ -23,7 +29,8 @@ export type DemoLeg =
       readonly root: null;
       /** QEMU's own figure, which leaves out what is still under way. */
       readonly qemuDowntimeMs: number;
-    });
+    })
+);
 
 /** Where the demo tells what it does. */
 export interface DemoEvents {
@@ -32,6 +39,11 @@ export interface DemoEvents {
   readonly precopyProgress: (progress: PrecopyProgress) => void;
   readonly leg: (leg: DemoLeg) => void;
 }
+
+/** Share of the disk's filled blocks that the guest rewrites between two legs. */
+const rewrittenShare = 0.01;
+/** What the guest writes to its disk while a leg runs. */
+const writeBytesPerSecond = 200_000;
 
 /** How often the guest's console is looked at. */
 const dotWaitMs = 50;
@@ -43,23 +55,31 @@ export async function runBaseline(
   events: DemoEvents,
   signal: AbortSignal,
 ): Promise<DemoLeg> {
-  const qemus: QemuProcess[] = [];
+  const closers: (() => Promise<unknown>)[] = [];
   try {
     const source = await launchGuest(testbed, "p", false);
-    qemus.push(source);
+    closers.push(() => source.kill());
     events.step("the guest boots and fills its memory");
     await waitForGuest(testbed, "p", signal);
     const destination = await launchGuest(testbed, "q", true);
-    qemus.push(destination);
+    closers.push(() => destination.kill());
+    const startMs = performance.now();
+    const mirror = await mirrorDisk(testbed, source, destination, events, signal);
+    if (mirror) closers.push(() => mirror.close());
+    const mirrorMs = performance.now() - startMs;
     events.step("plain QEMU pre-copy");
     const result = await runPrecopy({
       source: source.qmp,
       destination: destination.qmp,
       openLink: (host, port) => testbed.openLink(host, port),
       downtimeLimitMs,
+      ...(mirror && { beforeSwitchover: () => mirror.finish() }),
       onProgress: events.precopyProgress,
       signal,
     });
+    const disk = (await mirror?.cost()) ?? { diskBytes: 0, wireBytes: 0 };
+    const compared =
+      testbed.disk && (await new GuestDisk(destination.qmp, testbed.disk, testbed.socketFolder).compare());
     return {
       event: "done",
       method: "qemu-precopy",
@@ -68,22 +88,23 @@ export async function runBaseline(
       to: "b",
       leg: "first",
       generation: null,
-      totalMs: Math.round(result.totalMs),
+      totalMs: Math.round(mirrorMs + result.totalMs),
       downtimeMs: Math.round(result.stopToRunMs),
       qemuDowntimeMs: Math.round(result.downtimeMs),
       ramBytes: result.ramBytes,
-      diskBytes: 0,
-      diskWireBytes: 0,
-      wireBytes: result.wireBytes,
+      diskBytes: disk.diskBytes,
+      diskWireBytes: disk.wireBytes,
+      wireBytes: result.wireBytes + disk.wireBytes,
       rounds: result.rounds,
       pages: null,
       blocks: null,
       predictedMs: null,
       predictedWireBytes: null,
       root: null,
+      ...(compared !== null && { diskComparedBytes: compared }),
     };
   } finally {
-    await Promise.allSettled(qemus.map((qemu) => qemu.kill()));
+    await Promise.allSettled(closers.map((close) => close()));
   }
 }
 
@@ -106,15 +127,91 @@ export async function runLegs(
     if (leg > 1) {
       events.step(`the guest works at site ${at} until it has changed its whole working set`);
       await workingSetChanged(testbed, at, signal);
+      await rewriteDisk(testbed, at, events);
     }
     events.step(`leg ${leg}: site ${at} to site ${to}`);
-    const body = { vm: guestName, to, downtimeLimitMs, timeoutMs: null, bitsPerSecond: null };
-    const done = await testbed.site(at).ask("migrate", body, events.legProgress, signal);
-    events.leg({ ...(done as unknown as MigrateDone), method: "bfmig" });
+    const done = await runLeg(testbed, at, to, downtimeLimitMs, events, signal);
+    const compared = await compareDisk(testbed, to);
+    events.leg({ ...done, method: "bfmig", ...(compared !== null && { diskComparedBytes: compared }) });
     at = to;
   }
   events.step(`the guest still works at site ${at}`);
   await guestDots(testbed, at, 1, signal);
+}
+
+/** One leg, during which the guest writes to its disk if it has one. */
+async function runLeg(
+  testbed: Testbed,
+  from: string,
+  to: string,
+  downtimeLimitMs: number,
+  events: DemoEvents,
+  signal: AbortSignal,
+): Promise<MigrateDone> {
+  const body = { vm: guestName, to, downtimeLimitMs, timeoutMs: null, bitsPerSecond: null };
+  const disk = testbed.disk && (await testbed.openDisk(from));
+  const writing = disk?.startWriting(writeBytesPerSecond);
+  const onLine = (line: ControlLine) => {
+    // What is written through a monitor is not held back by the stop, as what a guest writes is: end it before.
+    const isBefore = line["phase"] === undefined || line["phase"] === "disks" || line["phase"] === "first-pass";
+    if (!isBefore) writing?.end().catch(() => {});
+    events.legProgress(line);
+  };
+  try {
+    const done = await testbed.site(from).ask("migrate", body, onLine, signal);
+    return done as unknown as MigrateDone;
+  } finally {
+    await writing?.end().finally(() => disk?.close());
+  }
+}
+
+/** Rewrites a share of the disk's blocks, if the guest has one. */
+async function rewriteDisk(testbed: Testbed, site: string, events: DemoEvents): Promise<void> {
+  if (testbed.disk === null) return;
+  const indices = testbed.disk.spread(Math.ceil(testbed.disk.filledBlocks * rewrittenShare));
+  events.step(`the guest rewrites ${indices.length} blocks of its disk`);
+  const disk = await testbed.openDisk(site);
+  try {
+    await disk.rewrite(indices);
+  } finally {
+    disk.close();
+  }
+}
+
+/** Compares the disk at the site where the guest runs with what was written. Returns the bytes read; null: no disk. */
+async function compareDisk(testbed: Testbed, site: string): Promise<number | null> {
+  if (testbed.disk === null) return null;
+  const disk = await testbed.openDisk(site);
+  try {
+    return await disk.compare();
+  } finally {
+    disk.close();
+  }
+}
+
+/** The baseline's disk: everything is copied once, while the guest writes. */
+async function mirrorDisk(
+  testbed: Testbed,
+  source: QemuProcess,
+  destination: QemuProcess,
+  events: DemoEvents,
+  signal: AbortSignal,
+): Promise<DiskMirror | null> {
+  if (testbed.disk === null) return null;
+  events.step("QEMU mirrors the disk");
+  const writing = new GuestDisk(source.qmp, testbed.disk, testbed.socketFolder).startWriting(writeBytesPerSecond);
+  try {
+    return await DiskMirror.copy({
+      source: source.qmp,
+      destination: destination.qmp,
+      node: diskName,
+      openLink: (host, port) => testbed.openLink(host, port),
+      onProgress: events.precopyProgress,
+      signal,
+    });
+  } finally {
+    await writing.end();
+  }
 }
 
 async function launchGuest(testbed: Testbed, name: string, incoming: boolean): Promise<QemuProcess> {
@@ -129,11 +226,27 @@ async function launchGuest(testbed: Testbed, name: string, incoming: boolean): P
     memoryBytes,
     memory: { kind: "ram" },
     qmpPath: qmpSocketPath(runDir),
+    disks: await baselineDisks(testbed, name, incoming),
     incoming,
     paused: false,
     extra: guestArguments(testbed.imagePath, join(testbed.socketFolder, `${name}.tty`)),
   });
   return await launchQemu(path, args, { runDir, name });
+}
+
+/** The disk for a QEMU of the baseline: the demo's own at the source, an empty one of the same size at the destination. */
+async function baselineDisks(testbed: Testbed, name: string, incoming: boolean): Promise<DiskSpec[]> {
+  if (testbed.disk === null) return [];
+  let filename = testbed.disk.path;
+  if (incoming) {
+    filename = join(testbed.socketFolder, `${name}.raw`);
+    await writeFile(filename, "");
+    await truncate(filename, testbed.disk.sizeBytes);
+  }
+  const file = { driver: "file", filename, discard: "unmap" };
+  return [
+    { id: diskName, bus: "virtio-blk", nodes: [{ driver: "raw", "node-name": diskName, discard: "unmap", file }] },
+  ];
 }
 
 async function waitForGuest(testbed: Testbed, site: string, signal: AbortSignal): Promise<void> {

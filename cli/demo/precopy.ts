@@ -31,6 +31,8 @@ export interface PrecopyOptions {
   readonly openLink: (host: string, port: number) => Promise<PrecopyLink>;
   /** Default 300. */
   readonly downtimeLimitMs?: number;
+  /** Awaited when the VM is stopped and QEMU has still to let its disks go. */
+  readonly beforeSwitchover?: () => Promise<void>;
   readonly onProgress?: (progress: PrecopyProgress) => void;
   /** Cancels the migration; the VM stays at the source. */
   readonly signal?: AbortSignal;
@@ -89,14 +91,16 @@ export async function runPrecopy(options: PrecopyOptions): Promise<PrecopyResult
   const link = await options.openLink(address.host, address.port);
   const stopped = new EventTime(source, "STOP");
   const resumed = new EventTime(destination, "RESUME");
+  const pause = options.beforeSwitchover && new SwitchoverPause(source, options.beforeSwitchover);
   try {
+    await pause?.enable();
     await source.execute("migrate-set-parameters", {
       "downtime-limit": options.downtimeLimitMs ?? 300,
       "max-bandwidth": UNLIMITED_BANDWIDTH,
     });
     const startMs = performance.now();
     await source.execute("migrate", { uri: `tcp:${link.host}:${link.port}` });
-    const info = await completion(options, startMs);
+    const info = await completion(options, startMs, pause);
     // The destination may have lost what the source believes it has sent.
     const runMs = await Promise.race([resumed.time, lost(destination)]);
     const stopMs = await stopped.time;
@@ -112,6 +116,7 @@ export async function runPrecopy(options: PrecopyOptions): Promise<PrecopyResult
   } finally {
     stopped.close();
     resumed.close();
+    pause?.close();
     await link.close();
   }
 }
@@ -127,10 +132,15 @@ async function listen(destination: QmpClient): Promise<{ host: string; port: num
   return { host: address.host, port: Number(address.port) };
 }
 
-async function completion(options: PrecopyOptions, startMs: number): Promise<MigrationInfo> {
+async function completion(
+  options: PrecopyOptions,
+  startMs: number,
+  pausing: SwitchoverPause | undefined,
+): Promise<MigrationInfo> {
   const { source, signal, onProgress } = options;
   let isCancelled = false;
   for (;;) {
+    if (pausing?.failure !== undefined) throw pausing.failure;
     const info = await source.execute<MigrationInfo>("query-migrate");
     if (info.status === "completed") return info;
     if (info.status === "failed" || info.status === "cancelled") {
@@ -175,6 +185,31 @@ async function lost(destination: QmpClient): Promise<never> {
     "failed",
     "Migration failed: the destination QEMU ended after the source had let go",
   );
+}
+
+/** QEMU waits, the VM stopped, until something was done. */
+class SwitchoverPause {
+  failure: unknown;
+  readonly close: () => void;
+  readonly #source: QmpClient;
+
+  constructor(source: QmpClient, work: () => Promise<void>) {
+    this.#source = source;
+    this.close = source.onEvent(({ name, data }: QmpEvent) => {
+      if (name !== "MIGRATION" || data["status"] !== "pre-switchover") return;
+      work()
+        .then(() => source.execute("migrate-continue", { state: "pre-switchover" }))
+        .catch((error) => {
+          this.failure = error;
+        });
+    });
+  }
+
+  async enable(): Promise<void> {
+    const names = ["events", "pause-before-switchover"];
+    const capabilities = names.map((capability) => ({ capability, state: true }));
+    await this.#source.execute("migrate-set-capabilities", { capabilities });
+  }
 }
 
 /** The time at which an event is first seen, by our clock. */

@@ -6,8 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
+import { QmpClient } from "../qemu/qmp-client.ts";
+import { DemoDisk, type DemoDiskOptions } from "./demo-disk.ts";
 import { bootImage, ticksPerSecond } from "./guest.ts";
 import { GuestConsole } from "./guest-console.ts";
+import { diskName, GuestDisk } from "./guest-disk.ts";
 import { forkLink, type RemoteLink } from "./link-process.ts";
 import { freePorts, SiteProcess } from "./site-process.ts";
 
@@ -37,7 +40,9 @@ export interface TestbedOptions {
   readonly moreArguments?: (site: string, socketFolder: string) => readonly string[];
   /** Generations that each site keeps. */
   readonly keep?: number;
-  /** Disks of the guest, as a definition has them; their files must be there when the sites start. */
+  /** A disk of the guest that is made for it; see `Testbed.disk`. */
+  readonly disk?: DemoDiskOptions | null;
+  /** More disks of the guest, as a definition has them; their files must be there when the sites start. */
   readonly disks?: readonly Readonly<Record<string, unknown>>[];
 }
 
@@ -62,23 +67,37 @@ export class Testbed {
   /** Short folder for sockets, removed at the end. */
   readonly socketFolder: string;
   readonly imagePath: string;
+  /** The disk of the options; null: none. */
+  readonly disk: DemoDisk | null;
   readonly sites = new Map<string, SiteProcess>();
   private readonly links: RemoteLink[] = [];
   private readonly linksByRoute = new Map<string, RemoteLink>();
 
-  private constructor(options: TestbedOptions, socketFolder: string) {
+  private constructor(options: TestbedOptions, socketFolder: string, disk: DemoDisk | null) {
     this.options = options;
+    this.disk = disk;
     this.socketFolder = socketFolder;
     this.imagePath = join(socketFolder, "guest.img");
   }
 
-  /** Makes the folders and the guest's image; no process yet. */
+  /** Makes the folders, the guest's image and its disk; no process yet. */
   static async create(options: TestbedOptions): Promise<Testbed> {
-    const testbed = new Testbed(options, await mkdtemp(join(tmpdir(), "bfmig-")));
-    const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = options;
-    const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / ticksPerSecond);
-    await writeFile(testbed.imagePath, bootImage({ fillBytes, workingSetBytes, dirtyPagesPerTick }));
-    return testbed;
+    const socketFolder = await mkdtemp(join(tmpdir(), "bfmig-"));
+    try {
+      // The first site's store stands on the disk's file, so it stays where the stores stay.
+      const diskFolder = options.keepFolder ?? socketFolder;
+      await mkdir(diskFolder, { recursive: true });
+      const path = join(diskFolder, `${diskName}.raw`);
+      const disk = options.disk ? await DemoDisk.create(path, options.disk) : null;
+      const testbed = new Testbed(options, socketFolder, disk);
+      const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = options;
+      const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / ticksPerSecond);
+      await writeFile(testbed.imagePath, bootImage({ fillBytes, workingSetBytes, dirtyPagesPerTick }));
+      return testbed;
+    } catch (error) {
+      await rm(socketFolder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Starts a link of the testbed's rate and delay to a port. */
@@ -130,7 +149,7 @@ export class Testbed {
       cpu: "qemu64",
       accel: ["tcg"],
       args: this.argumentsAt(siteNames[0]),
-      disks: this.options.disks ?? [],
+      disks: [...this.ownDisk(), ...(this.options.disks ?? [])],
     };
     await mkdir(root, { recursive: true });
     await this.site(siteNames[0]).ask("define", { text: stringify(definition), path: "demo.yaml" });
@@ -160,6 +179,13 @@ export class Testbed {
   /** The guest's console at a site where it runs. */
   openConsole(site: string): Promise<GuestConsole> {
     return GuestConsole.connect(this.consolePath(site));
+  }
+
+  /** The guest's disk, where it runs. */
+  async openDisk(site: string): Promise<GuestDisk> {
+    if (this.disk === null) throw new TypeError("Cannot open the guest's disk: it has none");
+    const qmp = await QmpClient.connect(this.monitorPath(site));
+    return new GuestDisk(qmp, this.disk, this.socketFolder);
   }
 
   /** Ends every process of the testbed and removes its folder. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { loadCore } from "../../src/core.ts";
-import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
 import { type Geometry, placeRegions } from "../../src/generation/geometry.ts";
 import { noiseFrom } from "../store/model-store.ts";
 
@@ -12,7 +12,7 @@ const geometryOf = (...pages: number[]) =>
   placeRegions(pages.map((count, i) => ({ name: `r${i}`, kind: "ram", lengthBytes: count * 4096 })));
 
 /** The root by its definition, from scratch, with a BLAKE3 of whole arrays. */
-function naiveRoot(geometry: Geometry, digests: Uint8Array): string {
+function naiveRoot(geometry: Geometry, digests: Uint8Array, disks: readonly DiskTop[] = []): string {
   const parts: Uint8Array[] = [Buffer.from("bfmig root 1\0")];
   for (const { name, lengthBytes, firstPage, pages } of geometry.regions) {
     let nodes = Buffer.from(digests.slice(firstPage * 16, (firstPage + pages) * 16));
@@ -27,6 +27,12 @@ function naiveRoot(geometry: Geometry, digests: Uint8Array): string {
     head.writeUInt16LE(Buffer.byteLength(name));
     head.writeBigUInt64LE(BigInt(lengthBytes), 2);
     parts.push(head, Buffer.from(name), nodes);
+  }
+  for (const { name, lengthBytes, top } of disks) {
+    const head = Buffer.alloc(10);
+    head.writeUInt16LE(Buffer.byteLength(name) + 0x8000);
+    head.writeBigUInt64LE(BigInt(lengthBytes), 2);
+    parts.push(head, Buffer.from(name), top);
   }
   return Buffer.from(core.blake3(Buffer.concat([...parts, device]), key, 32)).toString("hex");
 }
@@ -107,4 +113,37 @@ t.test("names, lengths, contents, device state and key all count", async (t) => 
 t.test("wrong lengths are the caller's mistake", async (t) => {
   t.throws(() => new PageDigests(core, new Uint8Array(16), geometryOf(1)), RangeError);
   t.throws(() => new PageDigests(core, key, geometryOf(2), new Uint8Array(16)), RangeError);
+});
+
+t.test("the root covers disks: their order, names, lengths and tops", async (t) => {
+  const geometry = geometryOf(3);
+  const digests = new Uint8Array(3 * 16).map(noiseFrom(3));
+  const tree = new PageDigests(core, key, geometry, digests);
+  const a = { name: "a", lengthBytes: 512, top: new Uint8Array(16).fill(1) };
+  const b = { name: "b", lengthBytes: 2 ** 44, top: new Uint8Array(16).fill(2) };
+  const lists: DiskTop[][] = [
+    [],
+    [a],
+    [b],
+    [a, b],
+    [b, a],
+    [a, { ...b, name: "c" }],
+    [a, { ...b, lengthBytes: 2 ** 43 }],
+    [a, { ...b, top: a.top }],
+    [{ ...a, top: b.top }, { ...b, top: a.top }],
+  ];
+  const roots = lists.map((disks) => Buffer.from(tree.root(device, disks)).toString("hex"));
+  t.equal(new Set(roots).size, lists.length);
+  for (const [i, disks] of lists.entries()) t.equal(roots[i], naiveRoot(geometry, digests, disks), `${i}`);
+  t.equal(roots[0], rootOf(tree), "without disks it is what it was before there were any");
+});
+
+t.test("a disk is never taken for a RAM block of the same name, length and content", async (t) => {
+  const digests = new Uint8Array(5 * 16).map(noiseFrom(5));
+  const both = new PageDigests(core, key, geometryOf(3, 2), digests);
+  const ram = new PageDigests(core, key, geometryOf(3), digests.slice(0, 48));
+  // The top of a tree of few leaves is a node over them.
+  const top = core.blake3(digests.subarray(48), key, 16);
+  const asDisk = ram.root(device, [{ name: "r1", lengthBytes: 2 * 4096, top }]);
+  t.not(Buffer.from(asDisk).toString("hex"), rootOf(both));
 });

@@ -4,32 +4,31 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import type { Test } from "tap";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
-import type { TestbedOptions } from "../../cli/demo/testbed.ts";
-import { guestName } from "../../cli/demo/testbed.ts";
+import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
+import { bitmapsOf, blockNodes } from "../../cli/disk/dirty-bitmaps.ts";
 import { temporaryFolder } from "../qemu/qemu-fixture.ts";
+import { testQemu } from "./disk-rig.ts";
+import { flushed, type Inserted, runQemuImg } from "./disk-tools.ts";
 import { LINUX_GUEST_MEMORY_BYTES, linuxArguments, prepareLinuxGuest } from "./linux-guest.ts";
 import { LinuxConsole } from "./linux-guest-console.ts";
-import { convertToRaw, makeExt4Image } from "./linux-guest-ext4.ts";
+import { makeExt4Image } from "./linux-guest-ext4.ts";
+import { differences } from "./memory.ts";
 import { type LegOptions, Rig } from "./rig.ts";
 
-const MIB = 1 << 20;
-const DISK_BYTES = 512 * MIB;
+const DISK_BYTES = 512 << 20;
 const DISK_NAME = "disk0";
-
-interface BlockDevice {
-  readonly qdev?: string;
-  readonly inserted?: { readonly "node-name": string; readonly image: { readonly filename: string } };
-}
-
-/** A leg after which the disks of both sites were compared while neither copy of the VM ran. */
-export interface LinuxLeg {
-  readonly done: MigrateDone;
-  /** What `qemu-img compare` said. */
-  readonly verdict: string;
-}
 
 /** What `qemu-img compare` says of disks with the same content. */
 export const IDENTICAL = "Images are identical.";
+
+/** A leg after which memory and disk of both sites were compared while neither copy of the VM ran. */
+export interface LinuxLeg {
+  readonly done: MigrateDone;
+  /** Pages that differ; empty if there are none. */
+  readonly memory: string;
+  /** What `qemu-img compare` said. */
+  readonly disk: string;
+}
 
 /** Sites with a running Linux guest. */
 export class LinuxRig {
@@ -47,6 +46,7 @@ export class LinuxRig {
     const file = join(await temporaryFolder(t), "disk.qcow2");
     await makeExt4Image(file, DISK_BYTES, "qcow2");
     const rig = await Rig.start(t, {
+      qemuBinary: testQemu,
       memoryBytes: LINUX_GUEST_MEMORY_BYTES,
       guest: (consolePath) => linuxArguments(linux, consolePath),
       disks: [{ id: DISK_NAME, file }],
@@ -59,72 +59,52 @@ export class LinuxRig {
     return new LinuxRig(rig, guest);
   }
 
-  /** One leg; the console follows the guest. The source's agent is halted for the comparison. */
+  /** One leg; the console follows the guest. */
   async leg(from: string, to: string, options: LegOptions = {}): Promise<LinuxLeg> {
     const { rig, guest } = this;
-    let comparing: Promise<string> | null = null;
-    const onLine: LegOptions["onLine"] = (line) => {
-      if (line["state"] !== "finishing") return;
-      comparing = this.compare(from, to);
-      comparing.catch(() => {});
+    let disk = "";
+    const whileStill = async () => {
+      const chains = await Promise.all([from, to].map(async (site) => flushed(await this.disk(site))));
+      disk = await compareDisks(chains);
     };
-    const done = await rig.migrate(from, to, { ...options, onLine });
+    const { done, source, destination } = await rig.comparedLeg(from, to, { ...options, whileStill });
     await guest.reconnect(rig.testbed.consolePath(to));
-    if (comparing === null) throw new Error("the leg never came to its end");
-    return { done, verdict: await (comparing as Promise<string>) };
-  }
-
-  /** The disk in a site's QEMU: its node, and the file that the VM writes to. */
-  async disk(site: string): Promise<{ readonly node: string; readonly file: string }> {
-    const devices = await (await this.rig.monitor(site)).execute<BlockDevice[]>("query-block");
-    const found = devices.find(({ qdev }) => qdev?.includes(DISK_NAME))?.inserted;
-    if (found === undefined) throw new Error(`QEMU at ${site} has no ${DISK_NAME}`);
-    return { node: found["node-name"], file: found.image.filename };
+    return { done, memory: differences(source, destination), disk };
   }
 
   /** Removes the bitmap of what changed since the last generation. */
   async loseBitmap(site: string): Promise<void> {
     const monitor = await this.rig.monitor(site);
-    const { node } = await this.disk(site);
-    interface Node {
-      readonly "node-name": string;
-      readonly "dirty-bitmaps"?: readonly { readonly name: string }[];
-    }
-    const nodes = await monitor.execute<Node[]>("query-named-block-nodes", { flat: true });
-    const bitmaps = nodes.find((one) => one["node-name"] === node)?.["dirty-bitmaps"] ?? [];
-    if (bitmaps.length !== 1) throw new Error(`Expected one bitmap at ${site}: ${JSON.stringify(bitmaps)}`);
+    const node = (await this.disk(site))["node-name"];
+    const bitmaps = bitmapsOf(await blockNodes(monitor), node);
+    if (bitmaps.length !== 1) throw new Error(`One bitmap was expected: ${JSON.stringify(bitmaps)}`);
     await monitor.execute("block-dirty-bitmap-remove", { node, name: bitmaps[0]?.name });
   }
 
-  /** Unmounts the file system, ends the VM and returns a raw copy of its disk. */
+  /** Has the guest unmount the file system, ends the VM and returns a raw copy of its disk. */
   async shutDown(t: Test, site: string): Promise<string> {
-    const { file } = await this.disk(site);
+    const chain = flushed(await this.disk(site));
     await this.guest.command("umount");
-    await this.rig.site(site).ask("stop", { vm: guestName, force: true, timeoutMs: 0 });
+    await this.rig.site(site).ask("stop", { vm: guestName, force: true, timeoutMs: 1000 });
     const raw = join(await temporaryFolder(t), "disk.raw");
-    await convertToRaw(file, raw);
+    await runQemuImg(["convert", "-O", "raw", chain, raw]);
     return raw;
   }
 
-  private async compare(from: string, to: string): Promise<string> {
-    await this.rig.haltAtHandover(from, to);
-    try {
-      const [source, destination] = [await this.disk(from), await this.disk(to)];
-      const verdict = await compareImages(source.file, destination.file);
-      if ((await this.rig.runsAt(from)) || (await this.rig.runsAt(to))) {
-        throw new Error("the source's agent was halted too late: a copy ran while disks were read");
-      }
-      return verdict;
-    } finally {
-      this.rig.resume(from);
-    }
+  private async disk(site: string): Promise<Inserted> {
+    const monitor = await this.rig.monitor(site);
+    const devices = await monitor.execute<{ qdev?: string; inserted?: Inserted }[]>("query-block");
+    const found = devices.find(({ qdev }) => qdev?.includes(DISK_NAME))?.inserted;
+    if (found === undefined) throw new Error(`QEMU at ${site} has no ${DISK_NAME}`);
+    return found;
   }
 }
 
-/** Both images may be open elsewhere; nobody writes to them. */
-async function compareImages(one: string, other: string): Promise<string> {
-  const args = ["compare", "-U", "-f", "qcow2", "-F", "qcow2", one, other];
+/** QEMUs may have them open; nobody writes to them now. */
+async function compareDisks(chains: readonly string[]): Promise<string> {
   return await new Promise((resolve) => {
-    execFile("qemu-img", args, (_error, stdout, stderr) => resolve(`${stdout}${stderr}`.trim()));
+    execFile("qemu-img", ["compare", "-U", ...chains], (_error, stdout, stderr) => {
+      resolve(`${stdout}${stderr}`.trim());
+    });
   });
 }
