@@ -16,6 +16,9 @@ export const qemu = {
 export const testPrograms = [
   { program: "lz4", packages: ["lz4", "lz4", "lz4", "lz4"] },
   { program: "as", packages: ["binutils", "binutils", "binutils", "binutils"] },
+  { program: "qemu-img", packages: ["qemu-utils", "qemu-img", "qemu-img", "qemu"] },
+  { program: "nbdcopy", packages: ["libnbd-bin", "libnbd", "libnbd", "libnbd"] },
+  { program: "mkfs.ext4", packages: ["e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"] },
 ];
 
 /** Those of `programs` that are not on PATH. */
@@ -72,8 +75,11 @@ function aptGet(prefix, args) {
   return spawnSync(command, rest, { stdio: ["ignore", 2, 2] }).status === 0;
 }
 
+/** Debian keeps programs of file systems where only root's PATH leads. */
+const systemFolders = ["/usr/sbin", "/sbin"];
+
 function onPath(program) {
-  return (process.env.PATH ?? "").split(delimiter).some((folder) => {
+  return [...(process.env.PATH ?? "").split(delimiter), ...systemFolders].some((folder) => {
     if (folder === "") return false;
     try {
       accessSync(join(folder, program), constants.X_OK);

@@ -3,8 +3,8 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
 import { formatRate, formatSize, formatTime, parseRate, parseSize, parseTime } from "../config/units.ts";
-import type { DemoDiskOptions } from "../demo/demo-disk.ts";
 import { type DemoEvents, type DemoLeg, runBaseline, runLegs } from "../demo/demo.ts";
+import type { DemoDiskOptions } from "../demo/demo-disk.ts";
 import { safeMemoryBytes, Testbed } from "../demo/testbed.ts";
 import { OperationError } from "../errors.ts";
 import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
@@ -172,7 +172,8 @@ function report(legs: readonly DemoLeg[], withDisk: boolean): void {
     ["METHOD", "LEG", "TIME", "DOWNTIME", "ON THE WIRE", ...ofDisk, "TIME SAVED", "BYTES SAVED"],
     rows,
   );
-  if (withDisk) print("\nafter each leg, all blocks of the disk at the destination were what had been written");
+  if (withDisk)
+    print("\nafter each leg, all blocks of the disk at the destination were what had been written");
 }
 
 function legsOf(text: string): number {

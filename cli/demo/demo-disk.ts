@@ -49,10 +49,14 @@ export class DemoDisk {
   private constructor(path: string, options: DemoDiskOptions) {
     const { sizeBytes, filledBytes, content } = options;
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes % blockBytes !== 0) {
-      throw new RangeError(`Cannot make a disk of ${sizeBytes} bytes: it must be a multiple of ${blockBytes}`);
+      throw new RangeError(
+        `Cannot make a disk of ${sizeBytes} bytes: it must be a multiple of ${blockBytes}`,
+      );
     }
     if (filledBytes % runBytes !== 0 || filledBytes < runBytes || filledBytes > sizeBytes) {
-      throw new RangeError(`Cannot fill ${filledBytes} bytes of a disk: whole MiB within its size are needed`);
+      throw new RangeError(
+        `Cannot fill ${filledBytes} bytes of a disk: whole MiB within its size are needed`,
+      );
     }
     this.path = path;
     this.sizeBytes = sizeBytes;

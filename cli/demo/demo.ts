@@ -153,7 +153,8 @@ async function runLeg(
   const writing = disk?.startWriting(writeBytesPerSecond);
   const onLine = (line: ControlLine) => {
     // What is written through a monitor is not held back by the stop, as what a guest writes is: end it before.
-    const isBefore = line["phase"] === undefined || line["phase"] === "disks" || line["phase"] === "first-pass";
+    const isBefore =
+      line["phase"] === undefined || line["phase"] === "disks" || line["phase"] === "first-pass";
     if (!isBefore) writing?.end().catch(() => {});
     events.legProgress(line);
   };
@@ -199,7 +200,9 @@ async function mirrorDisk(
 ): Promise<DiskMirror | null> {
   if (testbed.disk === null) return null;
   events.step("QEMU mirrors the disk");
-  const writing = new GuestDisk(source.qmp, testbed.disk, testbed.socketFolder).startWriting(writeBytesPerSecond);
+  const writing = new GuestDisk(source.qmp, testbed.disk, testbed.socketFolder).startWriting(
+    writeBytesPerSecond,
+  );
   try {
     return await DiskMirror.copy({
       source: source.qmp,
@@ -245,7 +248,11 @@ async function baselineDisks(testbed: Testbed, name: string, incoming: boolean):
   }
   const file = { driver: "file", filename, discard: "unmap" };
   return [
-    { id: diskName, bus: "virtio-blk", nodes: [{ driver: "raw", "node-name": diskName, discard: "unmap", file }] },
+    {
+      id: diskName,
+      bus: "virtio-blk",
+      nodes: [{ driver: "raw", "node-name": diskName, discard: "unmap", file }],
+    },
   ];
 }
 

@@ -125,7 +125,13 @@ async function exportDisk(destination: QmpClient, node: string): Promise<{ host:
   const data = { host, port: String(port) };
   await destination.execute("nbd-server-start", { addr: { type: "inet", data } });
   const name = node;
-  await destination.execute("block-export-add", { type: "nbd", id: name, "node-name": node, name, writable: true });
+  await destination.execute("block-export-add", {
+    type: "nbd",
+    id: name,
+    "node-name": node,
+    name,
+    writable: true,
+  });
   return { host, port };
 }
 
@@ -133,7 +139,10 @@ async function findJob(source: QmpClient): Promise<JobInfo> {
   const jobs = await source.execute<JobInfo[]>("query-block-jobs");
   const job = jobs.find(({ device }) => device === jobId);
   if (job === undefined || (job["io-status"] ?? "ok") !== "ok") {
-    throw new OperationError("failed", "QEMU's mirror failed: it lost the destination or cannot read the disk");
+    throw new OperationError(
+      "failed",
+      "QEMU's mirror failed: it lost the destination or cannot read the disk",
+    );
   }
   return job;
 }

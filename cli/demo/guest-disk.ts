@@ -78,7 +78,12 @@ export class GuestDisk {
     const node = await this.node();
     await this.qmp.execute("nbd-server-start", { addr: { type: "unix", data: { path: socketPath } } });
     try {
-      await this.qmp.execute("block-export-add", { type: "nbd", id: "compare", "node-name": node, name: diskName });
+      await this.qmp.execute("block-export-add", {
+        type: "nbd",
+        id: "compare",
+        "node-name": node,
+        name: diskName,
+      });
       const client = await NbdClient.connect({
         socketPath,
         exportName: diskName,
@@ -113,7 +118,8 @@ export class GuestDisk {
   }
 
   private async node(): Promise<string> {
-    const blocks = await this.qmp.execute<{ qdev?: string; inserted?: { "node-name"?: string } }[]>("query-block");
+    const blocks =
+      await this.qmp.execute<{ qdev?: string; inserted?: { "node-name"?: string } }[]>("query-block");
     const found = blocks.find(({ qdev }) => qdev?.split("/").includes(diskName));
     const node = found?.inserted?.["node-name"];
     if (node === undefined) throw new OperationError("failed", `The guest's QEMU has no disk ${diskName}`);

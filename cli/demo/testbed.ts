@@ -199,6 +199,16 @@ export class Testbed {
     const { guest, moreArguments } = this.options;
     const consolePath = this.consolePath(site);
     const more = moreArguments?.(site, this.socketFolder) ?? [];
-    return [...(guest?.(consolePath) ?? guestArguments(this.imagePath, consolePath)), ...more];
+    // QEMU serves one client on a socket, and that is the agent: the disk is reached over another one.
+    const monitor = this.disk ? ["-qmp", `unix:${this.monitorPath(site)},server=on,wait=off`] : [];
+    return [...(guest?.(consolePath) ?? guestArguments(this.imagePath, consolePath)), ...monitor, ...more];
+  }
+
+  private ownDisk(): Record<string, unknown>[] {
+    return this.disk ? [{ id: diskName, file: this.disk.path, format: "raw" }] : [];
+  }
+
+  private monitorPath(site: string): string {
+    return join(this.socketFolder, `${site}.monitor`);
   }
 }

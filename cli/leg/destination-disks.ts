@@ -11,13 +11,13 @@ import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { frameLimits, pageBytes, RecordKind } from "../../src/delta/vocabulary.ts";
 import type { ImageChain } from "../../src/disk/index.ts";
 import { BlockDigests } from "../../src/generation/block-digests.ts";
-import { digestBytes, type DiskTop } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, digestBytes } from "../../src/generation/digest-tree.ts";
 import { blocksOf, type DiskShape } from "../../src/generation/disks.ts";
 import type { ManifestDisk } from "../../src/generation/manifest.ts";
-import { chainNodes, nodeName } from "../disk/block-nodes.ts";
 import type { BlockHost } from "../disk/block-host.ts";
-import { createOverlay, headerName } from "../disk/image-creation.ts";
+import { chainNodes, nodeName } from "../disk/block-nodes.ts";
 import { openContent, openDigestLayers } from "../disk/image-content.ts";
+import { createOverlay, headerName } from "../disk/image-creation.ts";
 import type { ImageDescriptor, ImageStore } from "../disk/image-store.ts";
 import { OperationError } from "../errors.ts";
 import { NbdClient } from "../nbd/client.ts";
@@ -125,25 +125,32 @@ export class DestinationDisks {
     core.raw.pageDigests(contents, count, digests.keyPointer, this.newDigests);
     for (let i = 0; i < count; i++) digests.set(pages[i], core.bytes(), this.newDigests + i * digestBytes);
     if (client === null) throw new OperationError("failed", "Cannot write a disk before it is connected");
-    const writes: Promise<void>[] = [];
+    let writes: Promise<void>[] = [];
+    let end = 0;
     for (let i = 0; i < count; ) {
+      // QEMU may do in any order what is under way: a block that comes again waits for what came before.
+      if (pages[i] < end) writes = await settled(writes);
       const isZero = kinds[i] === RecordKind.zero;
       let run = 1;
-      while (i + run < count && pages[i + run] === pages[i] + run && (kinds[i + run] === RecordKind.zero) === isZero) run++;
+      while (
+        i + run < count &&
+        pages[i + run] === pages[i] + run &&
+        (kinds[i + run] === RecordKind.zero) === isZero
+      )
+        run++;
       const offset = pages[i] * pageBytes;
       const length = Math.min(run * pageBytes, lengthBytes - offset);
       const from = contents + i * pageBytes;
+      // A copy: while it waits to be sent, others may let the core's memory grow.
       writes.push(
         isZero
           ? client.writeZeroes(offset, length)
-          : client.write(offset, core.bytes().subarray(from, from + length)),
+          : client.write(offset, core.bytes().slice(from, from + length)),
       );
+      end = Math.max(end, pages[i] + run);
       i += run;
     }
-    // All end before a failure is reported: the bytes stand in memory that the next frame will use.
-    const ended = await Promise.allSettled(writes);
-    const failed = ended.find((one) => one.status === "rejected");
-    if (failed) throw failed.reason;
+    await settled(writes);
     this.flushInBackground(count * pageBytes);
   }
 
@@ -248,4 +255,12 @@ export class DestinationDisks {
         this.flushing = null;
       });
   }
+}
+
+/** Waits for all of them before a failure is thrown: nothing may be under way when the images are removed. */
+async function settled(writes: readonly Promise<void>[]): Promise<Promise<void>[]> {
+  const ended = await Promise.allSettled(writes);
+  const failed = ended.find((one) => one.status === "rejected");
+  if (failed) throw failed.reason;
+  return [];
 }

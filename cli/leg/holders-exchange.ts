@@ -50,14 +50,10 @@ export async function sendHolders(context: HoldersContext): Promise<void> {
   known.set(ownSite, { generation, root });
   for (const [site, id] of known) {
     const found = id.root === root ? null : await digestsOf(core, store, holders, id);
-    const frames =
-      found?.digests.length === currentDigests.length
-        ? encodeDigestFrames(core, currentDigests, found.digests)
-        : [];
-    if (frames.length > 0) frames.push(...((await diskFrames(context, holders, id, frames.length)) ?? []));
-    const deviceDigest = found && frames.length > 0 ? toHex(found.deviceDigest) : null;
-    connection.send({ type: "holder", site, id, deviceDigest, frames: frames.length });
-    for (const frame of frames) connection.sendFrame(frame);
+    const frames = found && (await digestFrames(context, holders, id, found, currentDigests));
+    const deviceDigest = found && frames ? toHex(found.deviceDigest) : null;
+    connection.send({ type: "holder", site, id, deviceDigest, frames: frames?.length ?? 0 });
+    for (const frame of frames ?? []) connection.sendFrame(frame);
   }
   connection.send({ type: "noted" });
   await connection.expect("noted", notedTimeoutMs);
@@ -79,9 +75,11 @@ export async function receiveHolders(context: HoldersContext): Promise<void> {
       const ofDisks = new Map<number, Uint8Array[]>();
       for (let i = 0; i < message.frames; i++) {
         const frame = await nextFrame(connection);
-        const disk = decodeFrameHeader(frame).region - geometry.regions.length;
-        if (disk < 0) applyDigestFrame(core, frame, digests);
-        else ofDisks.set(disk, [...(ofDisks.get(disk) ?? []), frame]);
+        const { region } = decodeFrameHeader(frame);
+        const disk = region - geometry.regions.length;
+        if (region === 0) applyDigestFrame(core, frame, digests);
+        else if (disk in current.manifest.disks) ofDisks.set(disk, [...(ofDisks.get(disk) ?? []), frame]);
+        else throw protocolError(connection.site, `digests of region ${region} came, which has none`);
       }
       const deviceDigest = fromHex(message.deviceDigest);
       const tops = site === ownSite ? null : await keepDisks(context, holders, id, ofDisks);
@@ -89,6 +87,7 @@ export async function receiveHolders(context: HoldersContext): Promise<void> {
       const root = tops && toHex(tree.root(deviceDigest, tops));
       tree.release();
       if (root !== null && root !== id.root) {
+        await holders.forgetDigests(id);
         throw protocolError(connection.site, `digests of generation ${id.generation} do not have its root`);
       }
       if (site !== ownSite) await holders.keepDigests(core, id, { digests, deviceDigest });
@@ -109,17 +108,23 @@ async function digestsOf(
   return { digests: await readDigests(here), deviceDigest: fromHex(here.manifest.deviceDigest) };
 }
 
-/** Frames that turn the current generation's block digests into those of another; null if these are not known. */
-async function diskFrames(
+/**
+ * Frames that turn the current generation's digests into those of another; null if not all of them are known. Their
+ * root is computed as the other side will: what it would refuse is not sent.
+ */
+async function digestFrames(
   { core, key, store, current }: HoldersContext,
   holders: Holders,
   id: GenerationId,
-  framesBefore: number,
+  found: DigestsOf,
+  currentDigests: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>[] | null> {
-  const frames: Uint8Array<ArrayBuffer>[] = [];
-  const here = await store.find(id);
+  if (found.digests.length !== currentDigests.length) return null;
+  const frames = encodeDigestFrames(core, currentDigests, found.digests);
   const { disks, regions } = current.manifest;
+  const here = await store.find(id);
   if (here && diskDifference(disks, here.manifest.disks) !== null) return null;
+  const tops: DiskTop[] = [];
   for (const [i, { name, lengthBytes, image }] of disks.entries()) {
     const blocks = blocksOf(lengthBytes);
     const other: OpenDigests | null = here
@@ -130,16 +135,19 @@ async function diskFrames(
     try {
       const runs = differingRuns(now.digests, other.digests);
       const region = regions.length + i;
-      const first = framesBefore + frames.length + 1;
       const digestOf = (block: number, target: Uint8Array, at: number) =>
         other.digests.copy(block, 1, target, at);
-      frames.push(...encodeBlockDigestFrames(core, region, first, blocks, runs, digestOf));
+      frames.push(...encodeBlockDigestFrames(core, region, frames.length + 1, blocks, runs, digestOf));
+      tops.push({ name, lengthBytes, top: other.digests.top() });
     } finally {
       now.close();
       other.close();
     }
   }
-  return frames;
+  const tree = new PageDigests(core, key, placeRegions(regions), found.digests);
+  const root = toHex(tree.root(found.deviceDigest, tops));
+  tree.release();
+  return root === id.root ? frames : null;
 }
 
 /** Keeps the block digests of a generation whose disks are not here. Returns what its root covers of them. */

@@ -86,7 +86,7 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
         wireBytes: connection.wireBytes,
         bytesPerSecond,
         remainingDiskBytes,
-        isDiskBulk: disks !== null && !disks.isBulkDone,
+        diskBulkShare: disks === null || disks.isBulkDone ? null : disks.bulkShare,
         ...decision,
       });
       gateOpen = await setGate(options, gateOpen, decision, () => stopped);

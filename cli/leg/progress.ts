@@ -9,7 +9,7 @@ export interface ProgressEvent {
   readonly event: "progress";
   readonly vm: string;
   readonly phase: "disks" | "first-pass" | "rounds" | "switchover";
-  /** Share of the first pass, or of the changes of the current round, 0 to 1. */
+  /** Share of the disks (by place), of the first pass, or of the changes of the current round, 0 to 1. */
   readonly done: number;
   readonly round: number;
   readonly elapsedMs: number;
@@ -69,8 +69,8 @@ export class LegProgress {
       readonly bytesPerSecond: number | null;
       readonly expectedDowntimeMs: number;
       readonly remainingDiskBytes: number;
-      /** The first round of the disks is under way. */
-      readonly isDiskBulk: boolean;
+      /** How far the first round of the disks is, 0 to 1; null if it is over or there are none. */
+      readonly diskBulkShare: number | null;
     },
   ): void {
     const now = performance.now();
@@ -82,12 +82,13 @@ export class LegProgress {
     if (now - this.lastReport < reportEveryMs) return;
     this.lastReport = now;
     const whole = pass === 1 ? this.memoryBytes : this.roundStart.remaining;
-    const done = whole === 0 ? 1 : Math.min(1, Math.max(0, 1 - ram.remainingBytes / whole));
+    const ofRam = whole === 0 ? 1 : Math.min(1, Math.max(0, 1 - ram.remainingBytes / whole));
+    const done = link.diskBulkShare ?? ofRam;
     const elapsedMs = now - this.startedAt;
     this.last = {
       event: "progress",
       vm: this.vm,
-      phase: link.isDiskBulk ? "disks" : pass === 1 ? "first-pass" : "rounds",
+      phase: link.diskBulkShare !== null ? "disks" : pass === 1 ? "first-pass" : "rounds",
       done,
       round: pass,
       elapsedMs: Math.round(elapsedMs),
@@ -96,7 +97,7 @@ export class LegProgress {
       remainingRamBytes: ram.remainingBytes,
       remainingDiskBytes: link.remainingDiskBytes,
       expectedDowntimeMs: Math.round(link.expectedDowntimeMs),
-      etaMs: pass === 1 && done > 0.01 ? Math.round((elapsedMs / done) * (1 - done)) : null,
+      etaMs: (pass === 1 || link.diskBulkShare !== null) && done > 0.01 ? Math.round((elapsedMs / done) * (1 - done)) : null,
     };
     this.emit(this.last);
   }

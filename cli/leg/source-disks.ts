@@ -78,6 +78,8 @@ export class SourceDisks {
   private readonly reader: DiskReader;
   private round = 0;
   private readBytes = 0;
+  /** Bytes of the disks before the place where the first round reads. */
+  private position = 0;
   private roundBytes = 0;
   private active: Promise<void> | null = null;
   private isSealed = false;
@@ -147,6 +149,13 @@ export class SourceDisks {
   /** True once the first round was read. */
   get isBulkDone(): boolean {
     return this.round > 1 || (this.round === 1 && this.active === null);
+  }
+
+  /** How far the first round is, 0 to 1, by the place on the disks: what they hold is not known before. */
+  get bulkShare(): number {
+    if (this.isBulkDone) return 1;
+    const total = this.disks.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+    return Math.min(1, this.position / total);
   }
 
   /** Rounds begun. */
@@ -259,7 +268,9 @@ export class SourceDisks {
     const client = await this.exports.add({ node, bitmap, allocationDepth });
     const context =
       bitmap !== null ? bitmapContext(bitmap) : allocationDepth ? depthContext : "base:allocation";
+    const start = this.position;
     for await (const { offset, lengthBytes, flags } of extents(client, context)) {
+      if (isFirst) this.position = start + offset;
       if (isWanted(context, flags)) await this.read(client, disk, offset, lengthBytes);
     }
     if (isFirst) {
@@ -269,6 +280,7 @@ export class SourceDisks {
     }
     await this.reader.drain();
     encoder.flush();
+    if (isFirst) this.position = start + disk.lengthBytes;
     await this.exports.remove(node);
   }
 

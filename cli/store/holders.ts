@@ -136,6 +136,13 @@ export class Holders {
     return null;
   }
 
+  /** Removes what is kept of a generation: it was not what it was said to be. */
+  async forgetDigests({ root }: GenerationId): Promise<void> {
+    for (const name of await readdir(this.path).catch(() => [] as string[])) {
+      if (rootOf(name) === root) await rm(join(this.path, name), { force: true });
+    }
+  }
+
   private diskDigestsPath({ root }: GenerationId, disk: string): string {
     return join(this.path, `${root}.${disk}.digests`);
   }
@@ -148,10 +155,15 @@ export class Holders {
   private async forgetUnused(): Promise<void> {
     const roots = new Set([...(await this.list()).values()].map(({ root }) => root));
     for (const name of await readdir(this.path)) {
-      const root = name.replace(/(\.[a-z0-9-]+)?\.digests$/, "");
-      if (root !== name && !roots.has(root)) await rm(join(this.path, name), { force: true });
+      const root = rootOf(name);
+      if (root !== null && !roots.has(root)) await rm(join(this.path, name), { force: true });
     }
   }
+}
+
+/** The root in the name of a file of digests; null for other names. */
+function rootOf(name: string): string | null {
+  return /^([0-9a-f]{64})(\.[a-z0-9-]+)?\.digests$/.exec(name)?.[1] ?? null;
 }
 
 function parse(text: string): unknown {

@@ -80,7 +80,8 @@ export class IntegrityLedger {
 
   /**
    * Like `ensure`, but checks all of it in any case, as long as `isWanted`; null also when it was ended early.
-   * `ownBlocksOnly`: of disks only the blocks that the leg to this generation changed.
+   * `ownBlocksOnly`: of disks only the blocks that the leg to this generation changed, if what lies under them was
+   * not touched since it was checked.
    */
   async check(
     core: Core,
@@ -93,13 +94,34 @@ export class IntegrityLedger {
     const problem =
       identity === null
         ? "a file of it is missing"
-        : await this.findDamage(core, key, generation, isWanted, ownBlocksOnly).catch(damageOf);
+        : await this.findDamage(
+            core,
+            key,
+            generation,
+            isWanted,
+            ownBlocksOnly && (await this.isUntouchedBelow(generation)),
+          ).catch(damageOf);
     if (problem === null) {
       if (isWanted() && identity === (await this.identityOf(generation))) await this.record(generation);
       return null;
     }
     await this.setAside(generation);
     return problem;
+  }
+
+  /** True if a generation that was not touched names the images under those of this one. */
+  private async isUntouchedBelow({ manifest }: StoredGeneration): Promise<boolean> {
+    const { images } = this.store;
+    const below = new Set<string>();
+    for (const { image } of manifest.disks) {
+      const { backing } = await images.read(image);
+      if (backing !== null) below.add(backing);
+    }
+    for (const one of (await this.store.list()).generations) {
+      const names = one.manifest.disks.map(({ image }) => image);
+      if ([...below].every((image) => names.includes(image)) && (await this.isUntouched(one))) return true;
+    }
+    return false;
   }
 
   private async findDamage(

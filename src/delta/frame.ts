@@ -16,7 +16,7 @@ import {
 export interface FrameHeader {
   readonly kind: FrameKind;
   readonly codec: FrameCodec;
-  /** Index of the region that records belong to; 0 for other kinds. */
+  /** Index of the region that records, or digests of a disk's blocks, belong to; 0 for other kinds. */
   readonly region: number;
   /** Position in the delta, from 1. */
   readonly sequence: number;
@@ -73,7 +73,8 @@ function checkHeader(header: FrameHeader, reserved: number, at: number): void {
     fail(`unknown codec ${header.codec}`);
   if (reserved !== 0) fail("a reserved field is not zero");
   if (header.sequence === 0) fail("sequence 0 is invalid");
-  if (!isPages && (header.region !== 0 || header.records !== 0)) fail("only pages frames have records");
+  if (!isPages && header.records !== 0) fail("only pages frames have records");
+  if (!isPages && header.kind !== FrameKind.digests && header.region !== 0) fail("it belongs to no region");
   if (header.records > frameLimits.records)
     fail(`${header.records} records exceed the limit of ${frameLimits.records}`);
   const plainLimit = isPages ? frameLimits.columnsBytes : frameLimits.otherColumnsBytes;

@@ -223,3 +223,35 @@ t.test("columns with a right checksum but a wrong meaning are refused", async (t
   t.equal(good.count, 1, "and what they are variations of is accepted");
   t.strictSame(contentOf(base, 0), recordsOf(core, good)[0].content);
 });
+
+t.test("blocks of a disk have a region of their own, but are never moved, nor moved to", async (t) => {
+  const withDisk = [...regions, { firstPage: 8000, pages: 100, isDisk: true } as const];
+  const content = noisePage(4);
+  const disk = new PageDecoder(core, withDisk, baseOf(core, new Map([...base, [8007, content]])));
+  encoder.same(7);
+  encodeContent(7, withWords(content, 2, 0), content);
+  encoder.zero(99);
+  encodeContent(1, textPage(5), null);
+  const records = recordsOf(core, disk.decode(sealed(2)));
+  t.strictSame(
+    records.map((record) => [record.page, record.kind]),
+    [
+      [7, RecordKind.same],
+      [7, RecordKind.delta],
+      [99, RecordKind.zero],
+      [1, RecordKind.lz4],
+    ],
+  );
+  t.strictSame(records[0].content, content);
+  t.strictSame(records[1].content, withWords(content, 2, 0));
+
+  encoder.moved(3, 1);
+  t.throws(() => disk.decode(sealed(2)), { code: "bad-value", message: /record 0 moves a block of a disk/ });
+  encoder.moved(3, 8007);
+  t.throws(() => disk.decode(sealed(0)), { code: "bad-value", message: /refers to page 8007, beyond the base/ });
+  encoder.zero(100);
+  t.throws(() => disk.decode(sealed(2)), { code: "bad-value", message: /its region has 100/ });
+  encoder.moved(3, 7999);
+  t.equal(disk.decode(sealed(0)).count, 1, "the last page of RAM is no block");
+  disk.release();
+});

@@ -25,6 +25,7 @@ import {
   runQemuImg,
   runQemuIo,
   writeContent,
+  writeRaw,
 } from "./disk-tools.ts";
 import { type LegOptions, Rig, type Teardown } from "./rig.ts";
 
@@ -138,11 +139,15 @@ export class DiskRig {
   async duringRounds(site: string, action: () => Promise<void>): Promise<boolean> {
     this.rig.halt(site);
     try {
+      // What the agent has told QEMU before is done by then.
+      await sleep(50);
       const monitor = await this.rig.monitor(site);
       const parameters = await monitor.execute<{ "downtime-limit": number }>("query-migrate-parameters");
       // With another limit QEMU might stop the VM without its agent.
       if (parameters["downtime-limit"] !== 1 || !(await isRunning(monitor))) return false;
       await action();
+      if (!(await isRunning(monitor)))
+        throw new Error(`the VM at ${site} was stopped though its agent is halted`);
       return true;
     } finally {
       this.rig.resume(site);
@@ -178,7 +183,7 @@ export class DiskRig {
     const path = this.nextFile();
     const disk = await this.attached(site, id);
     if (await this.rig.runsAt(site)) await this.plainIo(site, disk.qdev, "flush");
-    await runQemuImg(["convert", "-U", "-O", "raw", flushed(await this.attached(site, id)), path]);
+    await writeRaw(flushed(await this.attached(site, id)), path);
     return path;
   }
 

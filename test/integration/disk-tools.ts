@@ -37,25 +37,22 @@ export async function runQemuIo(args: readonly string[]): Promise<void> {
 }
 
 /**
- * The chain of images under a disk, as QEMU has it open and whatever their headers say, as a name for QEMU's programs.
+ * The chain of images under a disk, as QEMU has it open and whatever their headers say, as QEMU's programs take it.
  * What QEMU has not flushed is not seen through it.
  */
 export function flushed({ image }: Inserted): string {
   return `json:${JSON.stringify(node(image))}`;
 }
 
-/** Bytes of a disk; `path` names a file to use for it. */
-export async function readRange(
-  chain: string,
-  offset: number,
-  length: number,
-  path: string,
-): Promise<Buffer> {
-  let step = pieceBytes;
-  while (offset % step !== 0 || length % step !== 0) step /= 2;
-  if (step < 512) throw new Error(`${offset} and ${length} are no multiples of 512`);
-  const sizes = [`bs=${step}`, `skip=${offset / step}`, `count=${length / step}`];
-  await runQemuImg(["dd", "-U", "-O", "raw", `if=${chain}`, `of=${path}`, ...sizes]);
+/** Writes a chain's content to a raw file. */
+export async function writeRaw(chain: string, path: string): Promise<void> {
+  await runQemuImg(["convert", "-U", "-O", "raw", chain, path]);
+}
+
+/** Bytes of a disk, in multiples of 512; `path` names a file to use for it. */
+export async function readRange(chain: string, offset: number, size: number, path: string): Promise<Buffer> {
+  const file = JSON.parse(chain.slice("json:".length)) as object;
+  await writeRaw(`json:${JSON.stringify({ driver: "raw", offset, size, file })}`, path);
   const bytes = await readFile(path);
   await rm(path);
   return bytes;

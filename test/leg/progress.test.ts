@@ -11,7 +11,7 @@ const link = {
   bytesPerSecond: 2.4,
   expectedDowntimeMs: 7.6,
   remainingDiskBytes: 0,
-  isDiskBulk: false,
+  diskBulkShare: null,
 };
 
 function ram(dirtySyncCount: number, remainingBytes: number): MigrationRam {
@@ -131,12 +131,12 @@ t.test(
 
 t.test("the first round of the disks is a phase of its own, and what is left of them is told", async (t) => {
   const { clock, events, leg } = progress(t);
-  const bulk = { ...link, remainingDiskBytes: 4096, isDiskBulk: true };
+  const bulk = { ...link, remainingDiskBytes: 4096, diskBulkShare: 0.25 };
   leg.report(ram(1, memoryBytes), encoderAt(0, 0), bulk);
   clock.now += 1000;
   leg.report(ram(2, 100), encoderAt(0, 0), bulk);
   clock.now += 1000;
-  leg.report(ram(2, 100), encoderAt(0, 0), { ...bulk, isDiskBulk: false });
+  leg.report(ram(2, 100), encoderAt(0, 0), { ...bulk, diskBulkShare: null });
   t.match(events, [
     { phase: "disks", remainingDiskBytes: 4096 },
     { phase: "disks", round: 2 },

@@ -1,0 +1,103 @@
+/** Runs of blocks of a disk: where images have what, and lists of them. */
+
+import { pageBytes } from "../../src/delta/vocabulary.ts";
+import type { BlockRun, ImageChain } from "../../src/disk/index.ts";
+import { ImageDamage, type ImageFile } from "./image-file.ts";
+
+/** Places where an image could not be read, after which the rest of a disk is given up. */
+const maxDamages = 256;
+
+/** Consecutive blocks, and the image of a chain that answers for them. */
+export interface AnsweredRun extends BlockRun {
+  readonly kind: "data" | "zero" | "absent";
+  /** Number of the image, newest first; the newest where none has anything. */
+  readonly level: number;
+}
+
+/**
+ * Like `dataRuns` of a chain, but goes on behind damaged tables. The blocks that cannot be looked up are handed to
+ * `onDamage`; after many of them, with all that are left.
+ */
+export function* soundRuns(
+  chain: ImageChain,
+  onDamage: (run: BlockRun, damage: ImageDamage) => void,
+  from = 0,
+  to: number = chain.blocks,
+  budget = { left: maxDamages },
+): Generator<BlockRun> {
+  let next = from;
+  while (next < to) {
+    let damage: ImageDamage;
+    try {
+      for (const run of chain.dataRuns(next, to)) {
+        yield run;
+        next = run.block + run.count;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof ImageDamage)) throw error;
+      damage = error;
+    }
+    const block = Math.max(next, Math.floor(damage.diskOffset / pageBytes));
+    // What lies before the damage was collected, but not given.
+    if (block > next) yield* soundRuns(chain, onDamage, next, block, budget);
+    budget.left--;
+    const count = budget.left > 0 ? 1 : to - block;
+    onDamage({ block, count }, damage);
+    next = block + count;
+  }
+}
+
+/** What each block of a run is in a chain of images. Blocks that cannot be looked up are left out. */
+export function* answersFor(images: readonly ImageFile[], run: BlockRun): Generator<AnsweredRun> {
+  const [{ lengthBytes }] = images;
+  const end = run.block + run.count;
+  for (let block = run.block; block < end; ) {
+    const at = block * pageBytes;
+    const limit = Math.min(end * pageBytes, lengthBytes);
+    let answer: { kind: AnsweredRun["kind"]; level: number; lengthBytes: number };
+    try {
+      answer = answerAt(images, at, limit);
+    } catch (error) {
+      if (!(error instanceof ImageDamage)) throw error;
+      block++;
+      continue;
+    }
+    // A range that ends within a block: the block counts as what its beginning is, if that is the more.
+    const count = Math.max(1, Math.min(Math.ceil((at + answer.lengthBytes) / pageBytes), end) - block);
+    yield { block, count, kind: answer.kind, level: answer.level };
+    block += count;
+  }
+}
+
+/** Runs in ascending order, without overlaps; those that touch are joined. */
+export function joinRuns(runs: readonly BlockRun[]): BlockRun[] {
+  const joined: { block: number; count: number }[] = [];
+  for (const { block, count } of [...runs].sort((a, b) => a.block - b.block)) {
+    const last = joined[joined.length - 1];
+    if (last && block <= last.block + last.count) last.count = Math.max(last.count, block + count - last.block);
+    else joined.push({ block, count });
+  }
+  return joined;
+}
+
+/** True if a block is in one of the runs, which are in ascending order without overlaps. */
+export function includesBlock(runs: readonly BlockRun[], block: number): boolean {
+  let [low, high] = [0, runs.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (runs[middle].block + runs[middle].count <= block) low = middle + 1;
+    else high = middle;
+  }
+  return low < runs.length && runs[low].block <= block;
+}
+
+function answerAt(images: readonly ImageFile[], at: number, limit: number) {
+  let length = limit - at;
+  for (const [level, image] of images.entries()) {
+    const status = image.status(at, length);
+    length = status.lengthBytes;
+    if (status.kind !== "absent") return { kind: status.kind, level, lengthBytes: length };
+  }
+  return { kind: "absent" as const, level: 0, lengthBytes: length };
+}

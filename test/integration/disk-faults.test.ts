@@ -1,0 +1,70 @@
+/** Legs that fail while disks are read: the VM stays, nothing is left over, and the next leg works. */
+
+import t from "tap";
+import { guestName } from "../../cli/demo/testbed.ts";
+import {
+  bootForFault,
+  checkDiskAftermath,
+  killBlockHost,
+  legWithAccident,
+  type Route,
+  routes,
+} from "./disk-fault.ts";
+import type { DiskRig } from "./disk-rig.ts";
+
+interface Accident {
+  readonly name: string;
+  readonly happen: (disks: DiskRig, route: Route) => Promise<unknown>;
+  /** Makes the site whole again. */
+  readonly mend?: (disks: DiskRig, route: Route) => Promise<unknown>;
+  /** What the command says; "aborted" by default. */
+  readonly reason?: string;
+}
+
+const accidents: readonly Accident[] = [
+  {
+    name: "the leg is cancelled",
+    happen: ({ rig }, { from }) => rig.site(from).ask("cancel", { vm: guestName }),
+  },
+  {
+    name: "the source's NBD server ends",
+    happen: async ({ rig }, { from }) => (await rig.monitor(from)).execute("nbd-server-stop"),
+  },
+  {
+    name: "the QEMU that writes the destination's images dies",
+    happen: (disks, { to }) => killBlockHost(disks, to),
+  },
+  {
+    name: "the destination's QEMU dies",
+    happen: ({ rig }, { to }) => rig.killQemu(to),
+  },
+  {
+    name: "the destination's agent dies",
+    happen: ({ rig }, { to }) => rig.site(to).kill(),
+    mend: ({ rig }, { to }) => rig.testbed.restartSite(to),
+  },
+  {
+    name: "the source's agent dies",
+    happen: ({ rig }, { from }) => rig.site(from).kill(),
+    mend: ({ rig }, { from }) => rig.testbed.restartSite(from),
+    reason: "failed",
+  },
+  {
+    name: "the link breaks",
+    happen: ({ rig }, { from, to }) => rig.testbed.link(from, to).cut(),
+    mend: ({ rig }, { from, to }) => rig.testbed.link(from, to).restore(),
+  },
+];
+
+for (const { name, happen, mend, reason = "aborted" } of accidents) {
+  for (const route of routes) {
+    t.test(`${name} in a disk round of a ${route.leg} leg`, async (t) => {
+      const disks = await bootForFault(t, route);
+      const { error } = await legWithAccident(disks, route, () => happen(disks, route));
+      t.equal(error?.reason, reason, error?.message);
+      await disks.rig.untilAlive(route.from);
+      await mend?.(disks, route);
+      await checkDiskAftermath(t, disks, route, route.leg);
+    });
+  }
+}
