@@ -16,8 +16,8 @@ import type { PeerConnection } from "../wan/connection.ts";
 import { dial, type Identity } from "../wan/handshake.ts";
 import { ManagedVm } from "./managed-vm.ts";
 import { PeerPool } from "./peer-pool.ts";
-import { VmKeys } from "./vm-keys.ts";
 import { forgetReplacedFiles, resolveDisks } from "./vm-disks.ts";
+import { VmKeys } from "./vm-keys.ts";
 import { checkDefinition } from "./vm-launch.ts";
 
 /** What the parts of an agent share. */
@@ -61,7 +61,11 @@ export class Agent {
   /** Removes what unfinished legs left. Only for the agent that has the control socket: another's leg may be under way. */
   async sweep(): Promise<void> {
     for (const vm of this.list()) {
-      const removed = await vm.store.sweep();
+      const removed = await vm.store.sweep().catch((error) => {
+        // What is damaged of one VM must not keep the others from running.
+        this.log.error({ vm: vm.name, reason: messageOf(error) }, "cannot tidy the store");
+        return 0;
+      });
       if (removed > 0) this.log.info({ vm: vm.name, removed }, "removed what unfinished legs had left");
     }
   }

@@ -118,12 +118,23 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
 
 /** The disks of a VM with the images that it writes to, or wrote to last, here; null where there are none yet. */
 async function describeDisks({ store, definition }: ManagedVm): Promise<object[]> {
-  const { images: current } = await store.images.current();
+  // A damaged record is told by whatever needs it; a list must come all the same.
+  const current = await store.images.current().then(
+    ({ images }) => images,
+    (): Record<string, string> => ({}),
+  );
   return await Promise.all(
     definition.disks.map(async ({ id, bus, sizeBytes }) => {
       const image = current[id] ?? null;
       const chain = image === null ? [] : await store.images.chain(image).catch(() => []);
-      return { id, bus, sizeBytes, image, file: chain[0] ? store.images.pathOf(chain[0]) : null, images: chain.length };
+      return {
+        id,
+        bus,
+        sizeBytes,
+        image,
+        file: chain[0] ? store.images.pathOf(chain[0]) : null,
+        images: chain.length,
+      };
     }),
   );
 }

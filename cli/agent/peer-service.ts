@@ -122,7 +122,11 @@ function arrivingDefinition(agent: Agent, { vm: given }: MessageOf<"prepare">): 
   const ownDisks = disks.map(({ name, lengthBytes, bus }) => {
     const before = known?.definition.disks.find(({ id }) => id === name);
     const granularityBytes = before?.granularityBytes ?? defaultGranularityBytes;
-    const own = { file: before?.file ?? null, format: before?.format ?? null, cache: before?.cache ?? "writeback" };
+    const own = {
+      file: before?.file ?? null,
+      format: before?.format ?? null,
+      cache: before?.cache ?? "writeback",
+    };
     return { ...own, id: name, bus, sizeBytes: lengthBytes, granularityBytes } as const;
   });
   return { ...shape, accel: known?.definition.accel ?? [accelerator], args, disks: ownDisks };

@@ -51,7 +51,12 @@ async function planFor(vm: ManagedVm, disk: string): Promise<Plan | null> {
 }
 
 /** Returns false if it was given up because the VM is wanted. */
-async function carryOut(agent: Agent, vm: ManagedVm, key: Uint8Array, { chain, merge }: Plan): Promise<boolean> {
+async function carryOut(
+  agent: Agent,
+  vm: ManagedVm,
+  key: Uint8Array,
+  { chain, merge }: Plan,
+): Promise<boolean> {
   const { store, qemu } = vm;
   const isWanted = () => vm.activity === null || chain.length > longChainImages;
   const ledger = new IntegrityLedger(store);

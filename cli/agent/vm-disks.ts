@@ -5,9 +5,9 @@
 
 import { access, constants, stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { probeFormat } from "../../src/disk/index.ts";
 import { diskLimits } from "../../src/generation/disks.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
-import { probeFormat } from "../../src/disk/index.ts";
 import type { DiskBus, VmDefinition, VmDisk } from "../config/vm-definition.ts";
 import { BlockHost } from "../disk/block-host.ts";
 import { chainNodes, nodeName } from "../disk/block-nodes.ts";
@@ -30,7 +30,8 @@ export async function resolveDisks(definition: VmDefinition, images: ImageStore)
   const disks: VmDisk[] = [];
   for (const disk of definition.disks) {
     if (disk.file === null) {
-      if (current[disk.id] === undefined) fail("usage", disk, "it has no file; name an image in its field 'file'");
+      if (current[disk.id] === undefined)
+        fail("usage", disk, "it has no file; name an image in its field 'file'");
       disks.push(disk);
       continue;
     }
@@ -142,7 +143,10 @@ export async function overlaysOnGeneration(
 }
 
 /** Records what a VM that was restarted from a generation writes to. What it wrote to before is kept aside. */
-export async function recordRecovered(vm: ManagedVm, overlays: Readonly<Record<string, string>>): Promise<void> {
+export async function recordRecovered(
+  vm: ManagedVm,
+  overlays: Readonly<Record<string, string>>,
+): Promise<void> {
   if (vm.definition.disks.length === 0) return;
   const { images } = vm.store;
   const { images: before, aside } = await images.current();
@@ -164,7 +168,10 @@ export async function runAgain(vm: ManagedVm, qmp: QmpClient): Promise<void> {
     const id = await overlayOn(qmp, images, image, granularityBytes);
     const overlay = nodeName(id);
     const { cache } = vm.definition.disks.find((disk) => disk.id === name) as VmDisk;
-    const [top] = chainNodes(images, [{ ...(await images.read(id)), backing: null }], { writable: true, cache });
+    const [top] = chainNodes(images, [{ ...(await images.read(id)), backing: null }], {
+      writable: true,
+      cache,
+    });
     await qmp.execute("blockdev-add", top);
     await qmp.execute("blockdev-snapshot", { node, overlay });
     next[name] = id;
@@ -183,7 +190,10 @@ interface BlockDevice {
 }
 
 /** The disks of a running VM, as QEMU has them. Throws OperationError if one is missing or was resized. */
-export async function legDisks(vm: ManagedVm, qmp: QmpClient): Promise<(LegDisk & { readonly bus: DiskBus })[]> {
+export async function legDisks(
+  vm: ManagedVm,
+  qmp: QmpClient,
+): Promise<(LegDisk & { readonly bus: DiskBus })[]> {
   const { definition, store } = vm;
   if (definition.disks.length === 0) return [];
   const { images: current } = await store.images.current();
@@ -192,7 +202,9 @@ export async function legDisks(vm: ManagedVm, qmp: QmpClient): Promise<(LegDisk 
     definition.disks.map(async (disk) => {
       const { id, bus, granularityBytes } = disk;
       const inserted = findDevice(devices, disk);
-      const image = await store.images.read(current[id] ?? fail("failed", disk, "nothing is recorded of it here"));
+      const image = await store.images.read(
+        current[id] ?? fail("failed", disk, "nothing is recorded of it here"),
+      );
       const lengthBytes = inserted.image["virtual-size"];
       if (lengthBytes !== image.lengthBytes) {
         const from = `from ${image.lengthBytes} to ${lengthBytes} bytes`;
@@ -218,7 +230,8 @@ export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
       next[disk.id] = known.id;
       continue;
     }
-    if (known) fail("failed", disk, `QEMU has ${filename}, and ${store.images.pathOf(known)} is recorded here`);
+    if (known)
+      fail("failed", disk, `QEMU has ${filename}, and ${store.images.pathOf(known)} is recorded here`);
     if (disk.file !== null && resolve(filename) !== disk.file) {
       fail("failed", disk, `QEMU has ${filename}, the definition says ${disk.file}`);
     }

@@ -6,7 +6,12 @@ import type { ControlLine } from "../control-client.ts";
 import type { PrecopyProgress } from "../demo/precopy.ts";
 import type { ProgressEvent } from "../leg/progress.ts";
 
-const phaseNames = { disks: "disks", "first-pass": "first pass", rounds: "round", switchover: "switchover" } as const;
+const phaseNames = {
+  disks: "disks",
+  "first-pass": "first pass",
+  rounds: "round",
+  switchover: "switchover",
+} as const;
 
 /** Draws one line that is replaced as the leg goes on; draws nothing where stderr is not a terminal. */
 export class LegProgressBar {

@@ -28,6 +28,16 @@ interface VmLine {
   readonly machine: string;
   readonly newestGeneration: number | null;
   readonly activity: { readonly what: string; readonly state: string } | null;
+  readonly disks: readonly DiskLine[];
+}
+
+/** A disk as the agent describes it. */
+interface DiskLine {
+  readonly id: string;
+  readonly bus: string;
+  readonly sizeBytes: number | null;
+  readonly file: string | null;
+  readonly images: number;
 }
 
 /** The commands. */
@@ -46,7 +56,7 @@ function define(): Command {
         const text = await readFile(file, "utf8").catch((error) => {
           throw new OperationError("usage", `Cannot read ${file}: ${messageOf(error)}`);
         });
-        const done = await ask(options.control, "define", { text, path: file });
+        const done = await ask(options.control, "define", { text, path: resolve(file) });
         if (options.json) printJson(done);
         else print(`defined ${done["vm"]}`);
       }),
@@ -149,6 +159,7 @@ function show(): Command {
             ["ownership", `${vm.ownership}, epoch ${vm.epoch}`],
             ["machine", `${vm.machine}, cpu ${definition.cpu}, accel ${definition.accel.join(":")}`],
             ["memory", formatSize(vm.memoryBytes)],
+            ...vm.disks.map((disk) => [`disk ${disk.id}`, describeDisk(disk)]),
             ["args", definition.args.join(" ") || "-"],
             ["newest generation", vm.newestGeneration ?? "-"],
             ["held elsewhere", holders.map(([site, id]) => `${site}: ${id.generation}`).join(", ") || "-"],
@@ -157,6 +168,12 @@ function show(): Command {
         );
       }),
     ) as unknown as Command;
+}
+
+function describeDisk({ bus, sizeBytes, file, images }: DiskLine): string {
+  const size = sizeBytes === null ? "" : `${formatSize(sizeBytes)}, `;
+  if (file === null) return `${size}${bus}, no image here`;
+  return `${size}${bus}, ${file}${images > 1 ? ` and ${images - 1} images under it` : ""}`;
 }
 
 function stateOf(vm: VmLine): string {

@@ -42,8 +42,9 @@ export interface DemoEvents {
 
 /** Share of the disk's filled blocks that the guest rewrites between two legs. */
 const rewrittenShare = 0.01;
-/** What the guest writes to its disk while a leg runs. */
+/** What the guest writes to its disk while a leg runs, in pieces of 64 KiB. */
 const writeBytesPerSecond = 200_000;
+const blocksPerWrite = 16;
 
 /** How often the guest's console is looked at. */
 const dotWaitMs = 50;
@@ -150,7 +151,7 @@ async function runLeg(
 ): Promise<MigrateDone> {
   const body = { vm: guestName, to, downtimeLimitMs, timeoutMs: null, bitsPerSecond: null };
   const disk = testbed.disk && (await testbed.openDisk(from));
-  const writing = disk?.startWriting(writeBytesPerSecond);
+  const writing = disk?.startWriting(writeBytesPerSecond, blocksPerWrite);
   const onLine = (line: ControlLine) => {
     // What is written through a monitor is not held back by the stop, as what a guest writes is: end it before.
     const isBefore =
@@ -202,6 +203,7 @@ async function mirrorDisk(
   events.step("QEMU mirrors the disk");
   const writing = new GuestDisk(source.qmp, testbed.disk, testbed.socketFolder).startWriting(
     writeBytesPerSecond,
+    blocksPerWrite,
   );
   try {
     return await DiskMirror.copy({

@@ -65,6 +65,8 @@ export class DiskMirror {
         driver: "nbd",
         "node-name": targetNode,
         export: node,
+        // With it QEMU may clear the whole target first and then copies only what is allocated.
+        discard: "unmap",
         server: { type: "inet", host: link.host, port: String(link.port) },
       });
       await source.execute("blockdev-mirror", {

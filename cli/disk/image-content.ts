@@ -1,8 +1,8 @@
 /** Content and digests of images in the store, read through all the images under them. */
 
 import { dirname, isAbsolute, resolve } from "node:path";
-import { type DiskImage, ImageChain, type ImageFormat, openImage } from "../../src/disk/index.ts";
 import type { Core } from "../../src/core.ts";
+import { type DiskImage, ImageChain, type ImageFormat, openImage } from "../../src/disk/index.ts";
 import { FormatError } from "../../src/errors.ts";
 import { BlockDigests } from "../../src/generation/block-digests.ts";
 import { blocksOf } from "../../src/generation/disks.ts";
@@ -114,7 +114,10 @@ function openBelow(path: string, image: DiskImage, opened: DiskImage[]): string[
   for (let [at, { backing }] = [path, image]; backing !== null; ) {
     const { file, format } = backing;
     if (/^[a-z+]+:/.test(file)) {
-      throw new OperationError("failed", `Cannot use disk image ${path}: it stands on ${file}, which is not a file`);
+      throw new OperationError(
+        "failed",
+        `Cannot use disk image ${path}: it stands on ${file}, which is not a file`,
+      );
     }
     if (format === null) {
       throw new OperationError(
@@ -123,7 +126,10 @@ function openBelow(path: string, image: DiskImage, opened: DiskImage[]): string[
       );
     }
     if (opened.length >= maxChainImages) {
-      throw new OperationError("failed", `Cannot use disk image ${path}: more than ${maxChainImages} under it`);
+      throw new OperationError(
+        "failed",
+        `Cannot use disk image ${path}: more than ${maxChainImages} under it`,
+      );
     }
     at = resolve(dirname(at), file);
     const below = openImageFile(at, format);

@@ -36,7 +36,12 @@ export async function createImage(qmp: QmpClient, image: NewImage): Promise<void
       },
     });
     if (bitmap !== null) {
-      await qmp.execute("blockdev-add", { driver: "qcow2", "node-name": node, file: `${node}-f`, backing: null });
+      await qmp.execute("blockdev-add", {
+        driver: "qcow2",
+        "node-name": node,
+        file: `${node}-f`,
+        backing: null,
+      });
       const { name, granularityBytes: granularity } = bitmap;
       await qmp.execute("block-dirty-bitmap-add", { node, name, granularity, persistent: true });
       await qmp.execute("blockdev-del", { "node-name": node });

@@ -39,7 +39,8 @@ export interface MergePlanInputs {
 /** The lowest merge that is possible; null if there is none. */
 export function planMerge({ chain, named, all }: MergePlanInputs): Merge | null {
   const children = new Map<string, number>();
-  for (const { backing } of all) if (backing !== null) children.set(backing, (children.get(backing) ?? 0) + 1);
+  for (const { backing } of all)
+    if (backing !== null) children.set(backing, (children.get(backing) ?? 0) + 1);
   // An image with two images above it is part of two disks' histories: what one takes over, the other must not see.
   const mayGo = ({ id }: ImageDescriptor) => !named.has(id) && children.get(id) === 1;
   for (let bottom = chain.length - 1; bottom > 0; bottom--) {
@@ -76,7 +77,8 @@ export async function mergeImages(
   const nodeOf = await nodesByFile(qmp);
   const node = (image: ImageDescriptor): string => {
     const found = nodeOf.get(images.pathOf(image));
-    if (found === undefined) throw new OperationError("failed", `Cannot merge image ${image.id}: QEMU does not have it`);
+    if (found === undefined)
+      throw new OperationError("failed", `Cannot merge image ${image.id}: QEMU does not have it`);
     return found;
   };
   const gone = merge.images.slice(0, -1).map(node);

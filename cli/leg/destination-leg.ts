@@ -38,7 +38,10 @@ export interface DestinationLegContext {
   readonly disks: readonly ArrivingDisk[];
   readonly startBlockHost: () => Promise<BlockHost>;
   /** Starts the VM's QEMU on a RAM image and on disk images (newest first for each disk), waiting and paused. */
-  readonly launch: (imagePath: string, chains: readonly (readonly ImageDescriptor[])[]) => Promise<QemuProcess>;
+  readonly launch: (
+    imagePath: string,
+    chains: readonly (readonly ImageDescriptor[])[],
+  ) => Promise<QemuProcess>;
   /** Serialises changes of the VM's ownership record. */
   readonly exclusively: <T>(action: () => Promise<T>) => Promise<T>;
   readonly onState: (state: DestinationState) => void;
@@ -171,7 +174,10 @@ export class DestinationLeg {
     }
     const changed = base && diskDifference(base.manifest.disks, prepare.vm.disks);
     if (changed) {
-      throw new OperationError("failed", `Cannot build on generation ${base.manifest.generation}: ${changed}`);
+      throw new OperationError(
+        "failed",
+        `Cannot build on generation ${base.manifest.generation}: ${changed}`,
+      );
     }
     const core = await loadCore({ initialBytes: legCoreBytes });
     const { leg: legId } = prepare;

@@ -3,9 +3,9 @@
 import { rm } from "node:fs/promises";
 import { messageOf, OperationError } from "../errors.ts";
 import { NbdClient } from "../nbd/client.ts";
-import { preparePrivateSocket } from "../qemu/unix-socket.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { QmpError } from "../qemu/qmp-messages.ts";
+import { preparePrivateSocket } from "../qemu/unix-socket.ts";
 
 const exportPrefix = "bfmig-read-";
 const deletedTimeoutMs = 10_000;
@@ -69,7 +69,10 @@ export class DiskExports {
     this.open.set(node, client);
     const missing = contexts.filter((name) => !client.contexts.includes(name));
     if (missing.length > 0) {
-      throw new OperationError("failed", `Cannot read disk ${node}: QEMU does not tell ${missing.join(", ")}`);
+      throw new OperationError(
+        "failed",
+        `Cannot read disk ${node}: QEMU does not tell ${missing.join(", ")}`,
+      );
     }
     return client;
   }
@@ -123,7 +126,9 @@ async function deleteExport(qmp: QmpClient, id: string): Promise<void> {
   } catch (error) {
     // It is gone already, with its server.
     if (error instanceof QmpError && error.errorClass !== "CommandNotFound") return;
-    throw new OperationError("failed", `Cannot end an export of a disk: ${messageOf(error)}`, { cause: error });
+    throw new OperationError("failed", `Cannot end an export of a disk: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   await deleted;
 }

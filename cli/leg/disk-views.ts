@@ -107,14 +107,16 @@ export async function openDiskViews(
     let content: DiskWindow | null = null;
     if (base.mode === "content") {
       const held = heldImage(base, image.disk);
-      if (held === null) throw new OperationError("failed", `Cannot compare disk ${image.disk}: the base has none`);
+      if (held === null)
+        throw new OperationError("failed", `Cannot compare disk ${image.disk}: the base has none`);
       peer = adopt(await openDigests(core, key, images, held));
       const window = new DiskWindow(core, await openContent(images, held));
       closers.push(() => window.release());
       content = window;
     } else if (base.mode === "digests") {
       const held = await new Holders(store.path).openDiskDigests(core, key, base.id, image.disk, blocks);
-      if (held === null) throw new OperationError("failed", `Cannot compare disk ${image.disk}: its digests are not here`);
+      if (held === null)
+        throw new OperationError("failed", `Cannot compare disk ${image.disk}: its digests are not here`);
       peer = adopt(held);
     }
     const isUnderUs = base.mode === "content" && heldImage(base, image.disk) === image.backing;

@@ -56,7 +56,13 @@ export class LegProgress {
   }
 
   /** The same for disks: encoded bytes for a byte of marked blocks. */
-  diskShare({ changedBytes, frameBytes }: { readonly changedBytes: number; readonly frameBytes: number }): number {
+  diskShare({
+    changedBytes,
+    frameBytes,
+  }: {
+    readonly changedBytes: number;
+    readonly frameBytes: number;
+  }): number {
     return changedBytes === 0 ? cautiousShare : Math.min(cautiousShare, frameBytes / changedBytes);
   }
 
@@ -97,7 +103,10 @@ export class LegProgress {
       remainingRamBytes: ram.remainingBytes,
       remainingDiskBytes: link.remainingDiskBytes,
       expectedDowntimeMs: Math.round(link.expectedDowntimeMs),
-      etaMs: (pass === 1 || link.diskBulkShare !== null) && done > 0.01 ? Math.round((elapsedMs / done) * (1 - done)) : null,
+      etaMs:
+        (pass === 1 || link.diskBulkShare !== null) && done > 0.01
+          ? Math.round((elapsedMs / done) * (1 - done))
+          : null,
     };
     this.emit(this.last);
   }

@@ -13,7 +13,14 @@ import type { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { noRecords, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { DiskTop } from "../../src/generation/digest-tree.ts";
 import type { ManifestDisk } from "../../src/generation/manifest.ts";
-import { bitmapsOf, blockNodes, distrust, RoundBitmaps, type RoundStart, sinceBitmapName } from "../disk/dirty-bitmaps.ts";
+import {
+  bitmapsOf,
+  blockNodes,
+  distrust,
+  RoundBitmaps,
+  type RoundStart,
+  sinceBitmapName,
+} from "../disk/dirty-bitmaps.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
 import type { NbdClient } from "../nbd/client.ts";
 import { extents } from "../nbd/extents.ts";
@@ -85,7 +92,11 @@ export class SourceDisks {
   private isSealed = false;
   private isReleased = false;
 
-  private constructor(options: SourceDisksOptions, disks: readonly OpenDisk[], starts: readonly RoundStart[]) {
+  private constructor(
+    options: SourceDisksOptions,
+    disks: readonly OpenDisk[],
+    starts: readonly RoundStart[],
+  ) {
     this.options = options;
     this.disks = disks;
     this.bitmaps = new RoundBitmaps(options.qmp, starts);
@@ -111,7 +122,9 @@ export class SourceDisks {
           region: firstRegion + i,
           own: views.own,
           peer: views.peer,
-          base: views.content ? { mode: "content", reader: views.content } : { mode: mode as "zero" | "unknown" },
+          base: views.content
+            ? { mode: "content", reader: views.content }
+            : { mode: mode as "zero" | "unknown" },
           sequence,
           sink: (frame, kinds) => sink(frame, sequence.next - 1, kinds),
         });

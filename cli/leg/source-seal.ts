@@ -1,11 +1,11 @@
 /** This site's own copy of the state that a leg handed over: from then on it is restartable here. */
 
-import type { GenerationParts } from "../store/generation-writer.ts";
+import { messageOf } from "../errors.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { GenerationParts } from "../store/generation-writer.ts";
 import type { SourceLegContext } from "./source-context.ts";
 import type { SourceDisks } from "./source-disks.ts";
 import type { SourcePump, StreamEnd } from "./source-pump.ts";
-import { messageOf } from "../errors.ts";
 
 /** What a leg has at its end. */
 export interface LegEnd {

@@ -3,8 +3,8 @@
 import type { NbdClient } from "./client.ts";
 import type { Extent } from "./reply-content.ts";
 
-/** How much to ask for at once. It bounds the list that one answer makes. */
-const QUERY_BYTES = 1024 * 1024 * 1024;
+/** How much to ask for at once: about as much as a request can name. Servers bound the list in an answer. */
+const QUERY_BYTES = 2 ** 32 - 2 ** 20;
 
 /** An extent and where it is on the disk, in bytes. */
 export interface PlacedExtent extends Extent {

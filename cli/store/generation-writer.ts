@@ -27,7 +27,12 @@ import { encodeDeltaHeader, encodeDeltaTrailer } from "../../src/delta/header-fr
 import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
-import { encodeManifest, type Manifest, type ManifestDisk, type ManifestFile } from "../../src/generation/manifest.ts";
+import {
+  encodeManifest,
+  type Manifest,
+  type ManifestDisk,
+  type ManifestFile,
+} from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { partialPrefix, storeError, syncDirectory } from "./atomic-file.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
@@ -47,7 +52,11 @@ export interface GenerationParts {
   /** Page digests of RAM, 16 bytes a page. */
   readonly digests: Uint8Array;
   /** `frames` are the device frames as they crossed the WAN. */
-  readonly device: { readonly frames: readonly Uint8Array[]; readonly bytes: number; readonly digest: Uint8Array };
+  readonly device: {
+    readonly frames: readonly Uint8Array[];
+    readonly bytes: number;
+    readonly digest: Uint8Array;
+  };
   /** The images of its disks, complete and durable. */
   readonly disks: readonly ManifestDisk[];
   readonly root: Uint8Array;

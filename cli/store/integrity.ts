@@ -134,7 +134,8 @@ export class IntegrityLedger {
     const { images } = this.store;
     const opened: OpenDigests[] = [];
     try {
-      for (const { image } of generation.manifest.disks) opened.push(await openDigests(core, key, images, image));
+      for (const { image } of generation.manifest.disks)
+        opened.push(await openDigests(core, key, images, image));
       const tops = generation.manifest.disks.map(({ name, lengthBytes }, i) => {
         return { name, lengthBytes, top: opened[i].digests.top() };
       });
@@ -163,7 +164,8 @@ export class IntegrityLedger {
       for (const name of Object.keys(manifest.files)) paths.push(join(directory, name));
     }
     try {
-      for (const { image } of generation.manifest.disks) paths.push(...(await filesOf(this.store.images, image)));
+      for (const { image } of generation.manifest.disks)
+        paths.push(...(await filesOf(this.store.images, image)));
     } catch {
       return null;
     }

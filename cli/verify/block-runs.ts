@@ -48,26 +48,38 @@ export function* soundRuns(
   }
 }
 
-/** What each block of a run is in a chain of images. Blocks that cannot be looked up are left out. */
+/**
+ * What the parts of a run are in a chain of images, in ascending order. A part that begins or ends within a block
+ * counts for the whole block, so neighbours can share one. Blocks that cannot be looked up are left out.
+ */
 export function* answersFor(images: readonly ImageFile[], run: BlockRun): Generator<AnsweredRun> {
-  const [{ lengthBytes }] = images;
-  const end = run.block + run.count;
-  for (let block = run.block; block < end; ) {
-    const at = block * pageBytes;
-    const limit = Math.min(end * pageBytes, lengthBytes);
-    let answer: { kind: AnsweredRun["kind"]; level: number; lengthBytes: number };
+  const end = Math.min((run.block + run.count) * pageBytes, images[0].lengthBytes);
+  for (let at = run.block * pageBytes; at < end; ) {
     try {
-      answer = answerAt(images, at, limit);
+      const { kind, level, lengthBytes } = answerAt(images, at, end);
+      const block = Math.floor(at / pageBytes);
+      at += lengthBytes;
+      yield { block, count: Math.ceil(at / pageBytes) - block, kind, level };
     } catch (error) {
       if (!(error instanceof ImageDamage)) throw error;
-      block++;
-      continue;
+      at = (Math.floor(at / pageBytes) + 1) * pageBytes;
     }
-    // A range that ends within a block: the block counts as what its beginning is, if that is the more.
-    const count = Math.max(1, Math.min(Math.ceil((at + answer.lengthBytes) / pageBytes), end) - block);
-    yield { block, count, kind: answer.kind, level: answer.level };
-    block += count;
   }
+}
+
+/** The parts of a run of which no image of a chain has data. What follows damaged tables counts as such. */
+export function* withoutData(chain: ImageChain, run: BlockRun): Generator<BlockRun> {
+  const end = run.block + run.count;
+  let next = run.block;
+  try {
+    for (const { block, count } of chain.dataRuns(run.block, end)) {
+      if (block > next) yield { block: next, count: block - next };
+      next = block + count;
+    }
+  } catch (error) {
+    if (!(error instanceof ImageDamage)) throw error;
+  }
+  if (next < end) yield { block: next, count: end - next };
 }
 
 /** Runs in ascending order, without overlaps; those that touch are joined. */
@@ -95,7 +107,9 @@ export function includesBlock(runs: readonly BlockRun[], block: number): boolean
 function answerAt(images: readonly ImageFile[], at: number, limit: number) {
   let length = limit - at;
   for (const [level, image] of images.entries()) {
-    const status = image.status(at, length);
+    // Beyond its end an image reads as zero, whatever is under it.
+    if (at >= image.lengthBytes) return { kind: "zero" as const, level, lengthBytes: length };
+    const status = image.status(at, Math.min(length, image.lengthBytes - at));
     length = status.lengthBytes;
     if (status.kind !== "absent") return { kind: status.kind, level, lengthBytes: length };
   }

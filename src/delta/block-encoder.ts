@@ -10,7 +10,14 @@ import { digestBytes } from "../generation/digest-tree.ts";
 import type { FrameSequence } from "./frame-sequence.ts";
 import { PageEncoder } from "./page-encoder.ts";
 import { SparseBits } from "./sparse-bits.ts";
-import { frameLimits, noRecords, pageBytes, type RecordCounts, RecordKind, recordKindNames } from "./vocabulary.ts";
+import {
+  frameLimits,
+  noRecords,
+  pageBytes,
+  type RecordCounts,
+  RecordKind,
+  recordKindNames,
+} from "./vocabulary.ts";
 
 /** Digests of a disk's blocks, as one side has them. */
 export interface BlockView {
@@ -47,7 +54,9 @@ export interface BlockEncoderOptions {
    * Content of what the peer had: `content` if it is here, `zero` if it was nothing, `unknown` if only its digests
    * are known.
    */
-  readonly base: { readonly mode: "content"; readonly reader: BlockBase } | { readonly mode: "zero" | "unknown" };
+  readonly base:
+    | { readonly mode: "content"; readonly reader: BlockBase }
+    | { readonly mode: "zero" | "unknown" };
   readonly sequence: FrameSequence;
   readonly sink: BlockFrameSink;
 }

@@ -58,13 +58,7 @@ export class ChangeEncoder {
    * `digests` are those of the common base and become those of the new generation.
    * Frames take their numbers from `sequence`.
    */
-  constructor(
-    core: Core,
-    digests: PageDigests,
-    common: Common,
-    sink: FrameSink,
-    sequence: FrameSequence,
-  ) {
+  constructor(core: Core, digests: PageDigests, common: Common, sink: FrameSink, sequence: FrameSequence) {
     this.core = core;
     this.digests = digests;
     this.common = common;

@@ -39,7 +39,8 @@ export function checkDisks(disks: readonly DiskShape[]): void {
   if (disks.length > diskLimits.disks) fail(`${disks.length} exceed ${diskLimits.disks}`);
   const names = new Set<string>();
   for (const { name, lengthBytes } of disks) {
-    if (typeof name !== "string" || !isDiskName(name)) fail(`${JSON.stringify(String(name).slice(0, 80))} is not a name: ${diskNameRule}`);
+    if (typeof name !== "string" || !isDiskName(name))
+      fail(`${JSON.stringify(String(name).slice(0, 80))} is not a name: ${diskNameRule}`);
     if (names.has(name)) fail(`the name ${name} occurs twice`);
     names.add(name);
     const isLength = Number.isSafeInteger(lengthBytes) && lengthBytes > 0;

@@ -4,8 +4,11 @@ import t from "tap";
 import { baseIdOf, type CommonBase, findCommonBase, ownBaseOf } from "../../cli/leg/common-base.ts";
 import { readDigests, type StoredGeneration } from "../../cli/store/generation-reader.ts";
 import { Holders } from "../../cli/store/holders.ts";
+import type { DiskShape } from "../../src/generation/disks.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
-import { firstMemory, ModelStore, nextMemory, page } from "../store/model-store.ts";
+import { addImage, addOverlay, diskOf, type ModelImage } from "../store/model-disks.ts";
+import { firstMemory, ModelStore, nextMemory, noiseFrom, page } from "../store/model-store.ts";
+import { endsAs } from "../store/operation-errors.ts";
 
 const idOf = ({ manifest }: StoredGeneration): GenerationId => ({
   generation: manifest.generation,
@@ -13,11 +16,15 @@ const idOf = ({ manifest }: StoredGeneration): GenerationId => ({
 });
 const foreign: GenerationId = { generation: 9, root: "9".repeat(64) };
 
-async function search(model: ModelStore, offered: readonly GenerationId[]) {
+async function search(
+  model: ModelStore,
+  offered: readonly GenerationId[],
+  disks: readonly DiskShape[] = [],
+) {
   const warnings: string[] = [];
   const { core, key, store } = model;
   const warn = (message: string) => warnings.push(message);
-  const base = await findCommonBase({ core, key, store, offered, warn });
+  const base = await findCommonBase({ core, key, store, offered, disks, warn });
   return { base, warnings };
 }
 
@@ -172,4 +179,86 @@ t.test("generations of machines with other memory may be in one store", async (t
     { mode: "nothing" },
     "the newest copy here is another machine's",
   );
+});
+
+const diskBytes = 20 * page + 512;
+const rootDisk: DiskShape = { name: "root", lengthBytes: diskBytes };
+const logDisk: DiskShape = { name: "log", lengthBytes: 4 * page };
+
+/** Two generations with disks; the second one's root disk lies over the first one's. */
+async function withDisks(model: ModelStore): Promise<{ all: StoredGeneration[]; images: ModelImage[] }> {
+  const memory = firstMemory(model.memoryBytes);
+  const root = await addImage(model, "root", new Uint8Array(diskBytes).map(noiseFrom(1)));
+  const log = await addImage(model, "log", new Uint8Array(4 * page).map(noiseFrom(2)));
+  const disks = [await diskOf(model, root), await diskOf(model, log)];
+  const first = await model.add(memory, null, "device", disks);
+  const overlay = await addOverlay(model, root, new Map([[3, "data"], [5, "zero"]]), 3);
+  const next = [await diskOf(model, overlay), disks[1]];
+  const second = await model.add(nextMemory(memory, 1), first, "device", next);
+  return { all: [first, second], images: [root, log, overlay] };
+}
+
+t.test("a generation with the disks that the VM has now is a base", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { all } = await withDisks(model);
+  const { base, warnings } = await search(model, all.map(idOf), [rootDisk, logDisk]);
+  t.equal(generationOf(base), 2);
+  t.strictSame(warnings, []);
+});
+
+t.test("a damaged image of a disk sets its generation aside, and the one under it is taken", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { all, images } = await withDisks(model);
+  const path = model.store.images.pathOf(images[2].image);
+  const bytes = readFileSync(path);
+  bytes[bytes.length - 1] ^= 1;
+  writeFileSync(path, bytes);
+  const { base, warnings } = await search(model, all.map(idOf), [rootDisk, logDisk]);
+  t.equal(generationOf(base), 1);
+  t.match(warnings, [/^Generation 2 of web1 is damaged and set aside: block 3 of disk root is not what/]);
+});
+
+t.test("a disk that was resized ends the leg, with both sizes", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { all } = await withDisks(model);
+  const larger = { ...logDisk, lengthBytes: 5 * page };
+  const message =
+    /^Cannot migrate web1: disk log was resized from 16384 to 20480 bytes since generation 2; a disk keeps/;
+  await t.rejects(search(model, all.map(idOf), [rootDisk, larger]), { ...endsAs("aborted"), message });
+  await t.rejects(
+    search(model, all.map(idOf), [larger, rootDisk]),
+    { ...endsAs("aborted"), message },
+    "also when the disks are in another order",
+  );
+  await keepForeign(model, foreign, await readDigests(all[1]));
+  await t.rejects(
+    search(model, [foreign], [rootDisk, larger]),
+    { ...endsAs("aborted"), message },
+    "and when the copy here would only lie under digests",
+  );
+  const { base } = await search(model, [], [rootDisk, larger]);
+  t.strictSame(base, { mode: "nothing" }, "a leg that builds on nothing does not mind");
+});
+
+t.test("disks that were added, taken away or put in another order make a first leg, with a warning", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { all } = await withDisks(model);
+  const newDisk: DiskShape = { name: "new", lengthBytes: page };
+  const others: [readonly DiskShape[], RegExp][] = [
+    [[rootDisk, logDisk, newDisk], /Generation 2 of web1 cannot be built on: disk new is not expected$/],
+    [[rootDisk], /disk log is missing or in another place$/],
+    [[logDisk, rootDisk], /disk root is missing or in another place$/],
+    [[], /disk root is missing or in another place$/],
+  ];
+  for (const [disks, message] of others) {
+    const { base, warnings } = await search(model, [idOf(all[1])], disks);
+    t.strictSame(base, { mode: "nothing" });
+    t.match(warnings, [message]);
+    t.equal(warnings.length, 1);
+  }
+  const plain = await ModelStore.create(t.testdir("plain", {}));
+  const [first] = await plain.addChain(0);
+  const { base, warnings } = await search(plain, [idOf(first)], [newDisk]);
+  t.strictSame(base, { mode: "nothing" });
+  t.match(warnings, [/disk new is not expected/]);
 });

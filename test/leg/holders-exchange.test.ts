@@ -52,7 +52,7 @@ t.test("digests are passed on by a site that has pruned their content", async (t
   const { atA, atB, chainB, a, b } = await twoSites(t, 1);
   const full = await atA.add(atA.memories.get(2) as Uint8Array, null, "device 1");
   await new Holders(atA.store.path).record("c", idOf(chainB[0]));
-  t.strictSame((await prune(atA.core, atA.store, 1)).sort(), [1, 2]);
+  t.strictSame((await prune(atA.core, atA.key, atA.store, 1)).sort(), [1, 2]);
   const fullAtB = await atB.add(atB.memories.get(2) as Uint8Array, null, "device 1");
   t.strictSame(idOf(full), idOf(fullAtB));
   await Promise.all([sendHolders(atA.core, a, atA.store, "a", full), receive(atB, b, fullAtB)]);

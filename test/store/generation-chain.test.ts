@@ -34,7 +34,7 @@ t.test("a chain of three deltas reads as the naive twin has every generation", a
       i === 0 ? "device" : `device ${i}`,
     );
     t.equal((await readDigests(generation)).length, model.geometry.totalPages * 16);
-    t.ok((await diskBytesOf(generation)) > 0);
+    t.ok((await diskBytesOf(model.store, generation)) > 0);
   }
 });
 
@@ -135,7 +135,7 @@ t.test("a memory of only zeroes makes a generation that takes hardly any disk", 
     { name: "pc.ram", kind: "ram", lengthBytes: 4096 * page },
   ]);
   const generation = await model.add(new Uint8Array(4096 * page));
-  t.ok((await diskBytesOf(generation)) < 1 << 20);
+  t.ok((await diskBytesOf(model.store, generation)) < 1 << 20);
   const next = nextMemory(new Uint8Array(4096 * page), 1);
   t.ok(Buffer.from(model.read(await model.add(next, generation))).equals(next));
 });

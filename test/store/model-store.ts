@@ -12,8 +12,9 @@ import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
 import { encodeDeviceFrames } from "../../src/delta/device-frames.ts";
 import { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { PageDecoder } from "../../src/delta/page-decoder.ts";
-import { PageDigests } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, PageDigests } from "../../src/generation/digest-tree.ts";
 import { type Geometry, placeRegions, type Region } from "../../src/generation/geometry.ts";
+import type { ManifestDisk } from "../../src/generation/manifest.ts";
 
 export const page = 4096;
 
@@ -22,6 +23,9 @@ const smallRegions: readonly Region[] = [
   { name: "pc.ram", kind: "ram", lengthBytes: 40 * page },
   { name: "vga.vram", kind: "ram", lengthBytes: 7 * page },
 ];
+
+/** A disk as a generation names it, with what its root covers. */
+export type ModelDisk = ManifestDisk & DiskTop;
 
 /** A store with one VM, and the memory of each generation. */
 export class ModelStore {
@@ -60,6 +64,7 @@ export class ModelStore {
     memory: Uint8Array,
     base: StoredGeneration | null = null,
     device = "device",
+    disks: readonly ModelDisk[] = [],
   ): Promise<StoredGeneration> {
     const { generations } = await this.store.list();
     const generation = (generations.at(-1)?.manifest.generation ?? 0) + 1;
@@ -101,7 +106,7 @@ export class ModelStore {
     const state = new TextEncoder().encode(device);
     const digest = core.blake3(state, key);
     const frames = encodeDeviceFrames(core, state, sequence.next);
-    const root = digests.root(digest);
+    const root = digests.root(digest, disks);
     const start = {
       vm,
       generation,
@@ -116,7 +121,7 @@ export class ModelStore {
       start, {
       digests: digests.digests,
       device: { frames, bytes: state.length, digest },
-      disks: [],
+      disks: disks.map(({ name, lengthBytes, image }) => ({ name, lengthBytes, image })),
       root,
     });
     content?.close();

@@ -22,7 +22,7 @@ t.test("pruning removes the rest and leaves a store without findings", async (t)
   const model = await ModelStore.create(t.testdir());
   const chain = await model.addChain(3);
   await model.compact(chain[2]);
-  t.strictSame(await prune(model.core, model.store, 1), [2, 1]);
+  t.strictSame(await prune(model.core, model.key, model.store, 1), [2, 1]);
   t.strictSame(readdirSync(model.store.generationsPath).sort(), ["3", "4"]);
   const report = await verifyPaths([model.storePath]);
   t.strictSame(report.findings, []);
@@ -36,7 +36,7 @@ t.test("digests of a pruned generation that another site holds are kept", async 
   const holders = new Holders(model.store.path);
   const { generation, root } = first.manifest;
   await holders.record("c", { generation, root });
-  t.strictSame(await prune(model.core, model.store, 1), [1]);
+  t.strictSame(await prune(model.core, model.key, model.store, 1), [1]);
   const kept = await holders.readDigests(model.core, { generation, root });
   t.equal(kept?.digests.length, model.geometry.totalPages * 16);
   t.equal(Buffer.from(kept?.deviceDigest ?? []).toString("hex"), first.manifest.deviceDigest);
