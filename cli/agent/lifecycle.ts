@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { killBlockHost } from "../disk/block-host.ts";
 import { messageOf, OperationError } from "../errors.ts";
+import { removeLegRemains } from "../leg/leg-remains.ts";
 import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
@@ -102,6 +103,7 @@ async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
     await runAgain(vm, vm.qemu.qmp);
     agent.log.info({ vm: vm.name }, "let a VM run on that an unfinished handover had stopped");
   }
+  if (record.state === "owned" && vm.qemu) await removeLegRemains(vm.qemu.qmp, vm.runPath);
 }
 
 function adopt(agent: Agent, vm: ManagedVm, process: QemuProcess): void {

@@ -1,4 +1,4 @@
-/** `bfmig inspect FILE`: explains a delta, a manifest, a captured QEMU stream, or a file of a generation. */
+/** `bfmig inspect FILE`: explains a delta, a manifest, a captured QEMU stream, or another file of a store. */
 
 import { Command } from "@commander-js/extra-typings";
 import { loadCore } from "../../src/core.ts";
@@ -7,6 +7,7 @@ import type { Manifest } from "../../src/generation/manifest.ts";
 import { formatSize } from "../config/units.ts";
 import type { FrameLine, FramesSummary } from "../inspect/frames.ts";
 import type { GenerationFileSummary } from "../inspect/generation-file.ts";
+import type { ImageRecordSummary, NamedFile } from "../inspect/image-record.ts";
 import { type Inspection, inspectFile } from "../inspect/inspect.ts";
 import type { StreamSummary } from "../inspect/qemu-stream.ts";
 import { jsonOption, print, printJson, printTable, runCommand } from "./output.ts";
@@ -18,7 +19,7 @@ const listedFrames = 40;
 export function inspectCommand(): Command {
   return new Command("inspect")
     .description(
-      "explain a delta, a manifest, a captured QEMU migration stream, or a generation's ram.img or digests",
+      "explain a delta, a manifest, a captured QEMU migration stream, a generation's ram.img or digests, disks.json, or an image's descriptor or digests",
     )
     .argument("<file>", "what to look at")
     .addOption(jsonOption)
@@ -46,7 +47,8 @@ function explain(inspection: Inspection, listed: readonly FrameLine[]): void {
   if (inspection.kind === "frames") explainFrames(inspection, listed);
   else if (inspection.kind === "qemu-stream") explainStream(inspection);
   else if (inspection.kind === "manifest") explainManifest(inspection.manifest);
-  else explainGenerationFile(inspection);
+  else if (inspection.kind === "image" || inspection.kind === "digests") explainGenerationFile(inspection);
+  else explainImageRecord(inspection);
 }
 
 function explainFrames(summary: FramesSummary, listed: readonly FrameLine[]): void {
@@ -61,6 +63,9 @@ function explainFrames(summary: FramesSummary, listed: readonly FrameLine[]): vo
   print(`  ${frames} frames, ${formatSize(bytes)}`);
   if (summary.deviceBytes > 0) print(`  ${formatSize(summary.deviceBytes)} of device state`);
   if (header) print(`  records: ${countsOf(summary.records) || "none"}`);
+  for (const [i, { name, records }] of summary.disks.entries()) {
+    if (header) print(`  of these disk ${i}, ${name}: ${countsOf(records) || "none"}`);
+  }
   printFrames(listed);
   if (frames > listed.length) print(`  … ${frames - listed.length} more frames; --json lists all`);
   if (header && !trailer) print("The trailer is missing: the delta is not complete");
@@ -73,12 +78,12 @@ function explainFrames(summary: FramesSummary, listed: readonly FrameLine[]): vo
 function printFrames(listed: readonly FrameLine[]): void {
   printTable(
     ["byte", "no.", "kind", "codec", "region", "bytes", "records"],
-    listed.map(({ at, sequence, kind, codec, region, frameBytes, records }) => [
+    listed.map(({ at, sequence, kind, codec, region, regionName, frameBytes, records }) => [
       at,
       sequence,
       kind,
       codec,
-      kind === "pages" ? region : "",
+      kind === "pages" ? (regionName ?? region) : "",
       frameBytes,
       countsOf(records),
     ]),
@@ -106,6 +111,12 @@ function explainManifest(manifest: Manifest): void {
     ["region", "kind", "bytes"],
     manifest.regions.map(({ name, kind, lengthBytes }) => [name, kind, lengthBytes]),
   );
+  if (manifest.disks.length > 0) {
+    printTable(
+      ["disk", "bytes", "image"],
+      manifest.disks.map(({ name, lengthBytes, image }) => [name, lengthBytes, image]),
+    );
+  }
   printTable(
     ["file", "bytes", "digest"],
     Object.entries(files).map(([name, file]) => [name, file.bytes, file.digest ?? "by page digests"]),
@@ -142,6 +153,42 @@ function explainGenerationFile(summary: GenerationFileSummary): void {
     print(`${name}: ${pages} pages from byte ${offset}${filled}`);
     for (const line of picture) print(`  ${line}`);
   }
+}
+
+function explainImageRecord(summary: ImageRecordSummary): void {
+  if (summary.kind === "current-disks") {
+    const { images, aside } = summary.current;
+    print("Images that the VM here writes to, or wrote to last");
+    printTable(["disk", "image"], Object.entries(images));
+    if (aside.length > 0) print(`Set aside by recover: ${aside.join(", ")}`);
+    return;
+  }
+  const { descriptor } = summary;
+  const { id, disk, lengthBytes } = descriptor;
+  if (summary.kind === "image-descriptor") {
+    const { file, digests, below } = summary;
+    print(`Image ${id} of disk ${disk}, ${formatSize(lengthBytes)}`);
+    printTable(
+      ["field", "value"],
+      [
+        [`file (${descriptor.imageFormat})`, describeFile(file)],
+        ["digests", digests ? describeFile(digests) : "none: a VM may write to it"],
+        ["stands on", below.length > 0 ? below.join(", then ") : "nothing: it has everything"],
+      ],
+    );
+    return;
+  }
+  print(`Block digests of image ${id} of disk ${disk}, ${formatSize(lengthBytes)}`);
+  print(`  ${formatSize(summary.bytes)}, of which ${formatSize(summary.allocatedBytes)} take room`);
+  printTable(
+    ["level", "from byte", "entries", "in this file"],
+    summary.levels.map(({ level, offset, entries, present }) => [level, offset, entries, present]),
+  );
+}
+
+function describeFile({ path, bytes, allocatedBytes }: NamedFile): string {
+  if (bytes === null || allocatedBytes === null) return `${path}, which is missing`;
+  return `${path}, ${formatSize(bytes)}, of which ${formatSize(allocatedBytes)} take room`;
 }
 
 function countsOf(records: RecordCounts): string {

@@ -16,7 +16,7 @@ export function verifyCommand(): Command {
     .description("check offline what a store retains: replays snapshots and deltas and compares every digest")
     .argument("<path...>", "store, folder of stores, VM, generation, or a manifest or delta by itself")
     .option("--key <file>", "digest key of a VM; repeat it for several VMs", collect, [])
-    .option("--quick", "check all but the contents of pages")
+    .option("--quick", "check all but the contents of pages and disks")
     .addOption(jsonOption)
     .addOption(progressOption)
     .action((paths, options) =>
@@ -58,10 +58,10 @@ function jsonOutput(): Output {
       },
     },
     stop: () => {},
-    finish: ({ vms, notes, generations, looseFiles, findings }) => {
+    finish: ({ vms, notes, generations, diskBytes, looseFiles, findings }) => {
       for (const note of notes) printJson({ event: "note", ...note });
       for (const vm of vms) printJson({ event: "vm", ...vm });
-      printJson({ event: "done", generations, looseFiles, findings: findings.length });
+      printJson({ event: "done", generations, diskBytes, looseFiles, findings: findings.length });
     },
   };
 }
@@ -105,10 +105,16 @@ function textOutput(drawsProgress: boolean): Output {
 }
 
 /** One line for a finding: where, then what. */
-function describeFinding({ path, generation, region, page, offset, problem }: VerifyFinding): string {
+function describeFinding(finding: VerifyFinding): string {
+  const { path, generation, region, page, disk, block, diskOffset, offset, problem } = finding;
   const where = [
     generation === undefined ? null : `generation ${generation}`,
     region === undefined ? null : `${region} page ${page}`,
+    disk === undefined
+      ? null
+      : block === undefined
+        ? disk
+        : `${disk} block ${block} (byte ${diskOffset} of the disk)`,
     offset === undefined || problem.includes("(at byte ") ? null : `byte ${offset}`,
   ].filter((part) => part !== null);
   return `${path}: ${where.length > 0 ? `${where.join(", ")}: ` : ""}${problem}`;

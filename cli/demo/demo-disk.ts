@@ -28,10 +28,16 @@ export interface DemoDiskOptions {
   readonly content: DiskContent;
 }
 
-/** Bytes to write at a place of the disk. */
-export interface DiskChange {
+/** Bytes at a place of the disk. */
+export interface PlacedBytes {
   readonly offset: number;
   readonly bytes: Uint8Array;
+}
+
+/** New content for a place of the disk. */
+export interface DiskChange extends PlacedBytes {
+  /** It was written: from now on the disk must hold it. */
+  readonly done: () => void;
 }
 
 /** The disk's file at the first site, and what the disk holds by now wherever it is. */
@@ -87,12 +93,14 @@ export class DemoDisk {
   }
 
   /**
-   * Gives `count` filled blocks from `index` on new content, which the caller must write. `index` must be a multiple
-   * of `count`, and `count` a power of two up to 256: then they lie together.
+   * New content for `count` filled blocks from `index`; the caller writes it. `index` must be a multiple of `count`,
+   * and `count` a power of two up to 256: then they lie together.
    */
   change(index: number, count = 1): DiskChange {
-    for (let i = index; i < index + count; i++) this.versions[i]++;
-    return this.contentOf(index, count);
+    const done = () => {
+      for (let i = index; i < index + count; i++) this.versions[i]++;
+    };
+    return { ...this.contentOf(index, count, 1), done };
   }
 
   /** Indices of `count` filled blocks, evenly spread; another choice each time. */
@@ -104,10 +112,10 @@ export class DemoDisk {
     );
   }
 
-  /** What `count` filled blocks from `index` on hold now. */
-  contentOf(index: number, count: number): DiskChange {
+  /** What `count` filled blocks from `index` on hold now, or will after so many changes. */
+  contentOf(index: number, count: number, changes = 0): PlacedBytes {
     const bytes = new Uint8Array(count * blockBytes);
-    for (let i = 0; i < count; i++) bytes.set(this.block(index + i), i * blockBytes);
+    for (let i = 0; i < count; i++) bytes.set(this.block(index + i, changes), i * blockBytes);
     return { offset: this.placeOf(index) * blockBytes, bytes };
   }
 
@@ -132,8 +140,8 @@ export class DemoDisk {
     return Math.floor(index / runBlocks) * this.strideBlocks + (index % runBlocks);
   }
 
-  private block(index: number): Uint8Array {
-    const bytes = fillPage(index, Math.imul(this.versions[index] + 1, 0x85ebca6b));
+  private block(index: number, changes = 0): Uint8Array {
+    const bytes = fillPage(index, Math.imul(this.versions[index] + changes + 1, 0x85ebca6b));
     if (this.content === "mixed") {
       // Half of the block is 64 bytes again and again.
       for (let at = blockBytes / 2; at < blockBytes; at += 64) bytes.copyWithin(at, 0, 64);

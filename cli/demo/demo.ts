@@ -153,10 +153,9 @@ async function runLeg(
   const disk = testbed.disk && (await testbed.openDisk(from));
   const writing = disk?.startWriting(writeBytesPerSecond, blocksPerWrite);
   const onLine = (line: ControlLine) => {
-    // What is written through a monitor is not held back by the stop, as what a guest writes is: end it before.
-    const isBefore =
-      line["phase"] === undefined || line["phase"] === "disks" || line["phase"] === "first-pass";
-    if (!isBefore) writing?.end().catch(() => {});
+    // What is written through a monitor is not held back by the stop, as what a guest writes is: end it well before.
+    const isEarly = line["phase"] === undefined || line["phase"] === "disks";
+    if (!isEarly) writing?.end().catch(() => {});
     events.legProgress(line);
   };
   try {

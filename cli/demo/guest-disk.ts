@@ -10,7 +10,7 @@ import { OperationError } from "../errors.ts";
 import { NbdClient } from "../nbd/client.ts";
 import { extents } from "../nbd/extents.ts";
 import { isRunning, type QmpClient } from "../qemu/qmp-client.ts";
-import { blockBytes, type DemoDisk } from "./demo-disk.ts";
+import { blockBytes, type DemoDisk, type PlacedBytes } from "./demo-disk.ts";
 
 /** Id of the device. */
 export const diskName = "disk0";
@@ -21,6 +21,13 @@ const readBytes = 1 << 20;
 const readsUnderWay = 4;
 /** NBD: the range is not allocated and reads as zero. */
 const holeFlags = 3;
+
+/** What was written in the background. */
+export interface Written {
+  readonly bytes: number;
+  /** Writes that were carried out, or answered, after the VM had stopped. */
+  readonly lateWrites: number;
+}
 
 /** The disk at the site where the guest runs. Close it. */
 export class GuestDisk {
@@ -37,31 +44,55 @@ export class GuestDisk {
 
   /** Gives filled blocks new content. Throws OperationError. */
   async rewrite(indices: Iterable<number>, blocksPerWrite = 1): Promise<void> {
-    for (const index of indices) await this.write(index, blocksPerWrite);
+    for (const index of indices) {
+      const change = this.disk.change(index, blocksPerWrite);
+      await this.prepare(change);
+      await this.write(change);
+      change.done();
+    }
+  }
+
+  /** Writes filled blocks again as they are, so that they count as written though nothing changed. */
+  async touch(indices: Iterable<number>, blocksPerWrite = 1): Promise<void> {
+    for (const index of indices) {
+      const content = this.disk.contentOf(index, blocksPerWrite);
+      await this.prepare(content);
+      await this.write(content);
+    }
   }
 
   /**
-   * Gives filled blocks new content, `bytesPerSecond` in all, until `end` is called or the VM stands still: a guest
-   * whose CPUs stand still does not write. Call `end` before the VM can be stopped for good.
+   * Gives filled blocks new content, `bytesPerSecond` in all, until `end` is called or the VM stands still. Unlike a
+   * guest's, a write that is under way when the VM stops is carried out nevertheless: end it well before, or look
+   * at `lateWrites`. Nobody may rely on the disk's content after one.
    */
-  startWriting(bytesPerSecond: number, blocksPerWrite = 1): { end(): Promise<{ bytes: number }> } {
+  startWriting(bytesPerSecond: number, blocksPerWrite = 1): { end(): Promise<Written> } {
     let isWanted = true;
+    let isStopped = false;
+    const stopListening = this.qmp.onEvent(({ name }) => {
+      if (name === "STOP") isStopped = true;
+    });
     const indices = this.disk.spread(this.disk.filledBlocks / blocksPerWrite);
-    const writeBytes = blocksPerWrite * blockBytes;
     const run = async () => {
       const startMs = performance.now();
       let bytes = 0;
       for (let i = 0; isWanted; i = (i + 7) % indices.length) {
         const aheadMs = (bytes / bytesPerSecond) * 1000 - (performance.now() - startMs);
         if (aheadMs > 0) await sleep(aheadMs);
-        if (!isWanted || !(await isRunning(this.qmp))) break;
+        if (!isWanted) break;
         const index = indices[i];
-        await this.write(index - (index % blocksPerWrite), blocksPerWrite);
-        bytes += writeBytes;
+        const change = this.disk.change(index - (index % blocksPerWrite), blocksPerWrite);
+        await this.prepare(change);
+        // Nothing comes between the answer and the write, so that the time for a stop between them is short.
+        if (!(await isRunning(this.qmp))) break;
+        await this.write(change);
+        change.done();
+        bytes += change.bytes.length;
+        if (isStopped) return { bytes, lateWrites: 1 };
       }
-      return { bytes };
+      return { bytes, lateWrites: 0 };
     };
-    const running = run();
+    const running = run().finally(stopListening);
     // Whoever ends it hears of a failure.
     running.catch(() => {});
     return {
@@ -105,16 +136,22 @@ export class GuestDisk {
     this.qmp.close();
   }
 
-  private async write(index: number, count: number): Promise<void> {
-    const { offset, bytes } = this.disk.change(index, count);
-    const path = join(this.folder, "block.bin");
-    await writeFile(path, bytes);
+  /** Makes ready what the next `write` writes. */
+  private async prepare({ bytes }: PlacedBytes): Promise<void> {
+    await writeFile(this.blockPath, bytes);
+  }
+
+  private async write({ offset, bytes }: PlacedBytes): Promise<void> {
     const answer = await this.qmp.execute<string>("human-monitor-command", {
-      "command-line": `qemu-io -d ${backend} "write -q -s ${path} ${offset} ${bytes.length}"`,
+      "command-line": `qemu-io -d ${backend} "write -q -s ${this.blockPath} ${offset} ${bytes.length}"`,
     });
     if (answer.trim() !== "") {
       throw new OperationError("failed", `Cannot write to the guest's disk: ${answer.trim()}`);
     }
+  }
+
+  private get blockPath(): string {
+    return join(this.folder, "block.bin");
   }
 
   private async node(): Promise<string> {

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename, isAbsolute } from "node:path";
+import { OperationError } from "../errors.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { storeError } from "../store/atomic-file.ts";
 import { runBlockJob } from "./block-job.ts";
@@ -20,12 +21,22 @@ export interface NewImage {
   readonly bitmap: { readonly name: string; readonly granularityBytes: number } | null;
 }
 
-/** Makes a qcow2 image in a new file, readable by us alone. Throws OperationError; nothing is left then. */
+/** Makes a qcow2 image in a new file, readable by us alone. Throws OperationError; nothing of ours is left then. */
 export async function createImage(qmp: QmpClient, image: NewImage): Promise<void> {
   const { path, lengthBytes, backing, bitmap } = image;
   const node = `new-${randomBytes(4).toString("hex")}`;
+  const failed = (cause: unknown) => {
+    const action = `Cannot make disk image ${path}`;
+    if (!(cause instanceof OperationError)) return storeError(action, cause);
+    return new OperationError(cause.reason, `${action}: ${cause.message}`, { cause });
+  };
   try {
     closeSync(openSync(path, "wx", 0o600));
+  } catch (error) {
+    // A file that was there already is not ours to remove.
+    throw failed(error);
+  }
+  try {
     await qmp.execute("blockdev-add", { driver: "file", filename: path, "node-name": `${node}-f` });
     await runBlockJob(qmp, node, "blockdev-create", {
       options: {
@@ -48,8 +59,12 @@ export async function createImage(qmp: QmpClient, image: NewImage): Promise<void
     }
     await qmp.execute("blockdev-del", { "node-name": `${node}-f` });
   } catch (error) {
+    // It may be the VM's own QEMU, which goes on. A node that was not made yet cannot be removed.
+    for (const name of [node, `${node}-f`]) {
+      await qmp.execute("blockdev-del", { "node-name": name }).catch(() => {});
+    }
     await rm(path, { force: true });
-    throw storeError(`Cannot make disk image ${path}`, error);
+    throw failed(error);
   }
 }
 

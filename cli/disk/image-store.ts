@@ -159,13 +159,16 @@ export class ImageStore {
 
   /**
    * Removes images that neither `roots`, nor what the VM writes to, nor what was set aside needs. Files outside of
-   * the store are never removed. Returns the number of files removed.
+   * the store are never removed. While one of these cannot be followed down to its end nothing is removed: what lies
+   * beyond may still be wanted. Returns the number of files removed.
    */
   async sweep(roots: Iterable<string>): Promise<number> {
     const { images, aside } = await this.current();
     const needed = new Set<string>();
     for (const root of [...roots, ...Object.values(images), ...aside]) {
-      for (const { id } of await this.chain(root).catch(() => [])) needed.add(id);
+      const chain = await this.chain(root).catch(() => null);
+      if (chain === null) return 0;
+      for (const { id } of chain) needed.add(id);
     }
     const kept = new Set<string>();
     for (const [id, descriptor] of await this.list()) {

@@ -16,6 +16,7 @@ import {
   recordKindNames,
 } from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
+import type { Manifest } from "../../src/generation/manifest.ts";
 import { framesOfFile, type OpenFile } from "../verify/file-window.ts";
 import { drawBitmap } from "./dirty-picture.ts";
 
@@ -29,6 +30,8 @@ export interface FrameLine {
   readonly kind: string;
   readonly codec: string;
   readonly region: number;
+  /** What the manifest beside the file calls the region; disks are "disk 0", "disk 1", … Null without a manifest. */
+  readonly regionName: string | null;
   readonly frameBytes: number;
   readonly columnsBytes: number;
   readonly plainBytes: number;
@@ -46,21 +49,37 @@ export interface FramesSummary {
   readonly deviceBytes: number;
   readonly header: DeltaHeader | null;
   readonly trailer: Omit<DeltaTrailer, "dirty"> | null;
-  /** Pages that the trailer says have a record; null without a trailer. */
+  /** Pages of RAM that the trailer says have a record; null without a trailer. */
   readonly dirtyPages: number | null;
   readonly picture: readonly string[];
+  /** Records of each disk; empty without a manifest beside the file. */
+  readonly disks: readonly { readonly name: string; readonly records: RecordCounts }[];
 }
 
-/** Reads the frames one by one, each checked. Throws FormatError at the first that is damaged. */
-export function inspectFrames(core: Core, file: OpenFile, onFrame: (line: FrameLine) => void): FramesSummary {
+/**
+ * Reads the frames one by one, each checked. `manifest` is that of the generation, if it is there. Throws FormatError at
+ * the first frame that is damaged.
+ */
+export function inspectFrames(
+  core: Core,
+  file: OpenFile,
+  manifest: Manifest | null,
+  onFrame: (line: FrameLine) => void,
+): FramesSummary {
+  const ramRegions = manifest?.regions.length ?? 0;
+  const disks = (manifest?.disks ?? []).map(({ name }) => ({ name, records: noRecords() }));
   const records = noRecords();
   let [frames, deviceBytes] = [0, 0];
   let header: DeltaHeader | null = null;
   let trailer: DeltaTrailer | null = null;
   for (const { at, frame } of framesOfFile(file)) {
-    const line = withPosition(at, () => describeFrame(core, at, frame));
+    const line = withPosition(at, () => describeFrame(core, at, frame, manifest));
     frames++;
-    for (const name of recordKindNames) records[name] += line.records[name];
+    const disk = manifest && line.kind === "pages" ? disks[line.region - ramRegions] : undefined;
+    for (const name of recordKindNames) {
+      records[name] += line.records[name];
+      if (disk) disk.records[name] += line.records[name];
+    }
     if (line.kind === "header") header = decodeDeltaHeader(core, frame);
     if (line.kind === "trailer") trailer = decodeDeltaTrailer(core, frame);
     if (line.kind === "device") deviceBytes += line.plainBytes;
@@ -78,10 +97,11 @@ export function inspectFrames(core: Core, file: OpenFile, onFrame: (line: FrameL
     trailer: trailer && { frames: trailer.frames, records: trailer.records },
     dirtyPages: trailer ? trailer.dirty.reduce((sum, bits) => sum + onesIn(bits), 0) : null,
     picture: trailer && fits ? drawBitmap(trailer.dirty, totalPages) : [],
+    disks,
   };
 }
 
-function describeFrame(core: Core, at: number, frame: Uint8Array): FrameLine {
+function describeFrame(core: Core, at: number, frame: Uint8Array, manifest: Manifest | null): FrameLine {
   const header = checkFrame(core, frame);
   const records = noRecords();
   if (header.kind === FrameKind.pages) {
@@ -98,12 +118,19 @@ function describeFrame(core: Core, at: number, frame: Uint8Array): FrameLine {
     kind: nameOf(FrameKind, header.kind),
     codec: nameOf(FrameCodec, header.codec),
     region: header.region,
+    regionName: manifest && header.kind === FrameKind.pages ? nameOfRegion(manifest, header.region) : null,
     frameBytes: frame.length,
     columnsBytes: header.columnsBytes,
     plainBytes: header.plainBytes,
     wholeBytes: header.payloadBytes - header.columnsBytes,
     records,
   };
+}
+
+function nameOfRegion({ regions, disks }: Manifest, region: number): string | null {
+  if (region < regions.length) return regions[region].name;
+  const disk = region - regions.length;
+  return disk < disks.length ? `disk ${disk}` : null;
 }
 
 function withPosition<T>(at: number, action: () => T): T {

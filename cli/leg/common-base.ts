@@ -1,7 +1,7 @@
 /** Finds the newest state that both sites know of a VM: by content if it is here, by digests otherwise. */
 
 import type { Core } from "../../src/core.ts";
-import { type DiskShape, diskDifference } from "../../src/generation/disks.ts";
+import { blocksOf, type DiskShape, diskDifference } from "../../src/generation/disks.ts";
 import type { GenerationId } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
@@ -69,11 +69,26 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
     if (!own) continue;
     const ownDigests = await readDigests(own);
     if (!haveSameDisks(search, own)) continue;
+    if (!(await hasDiskDigests(search, holders, id))) continue;
     if (ownDigests.length === known.digests.length) {
       return { mode: "digests", id, digests: known.digests, own, ownDigests };
     }
   }
   return { mode: "nothing" };
+}
+
+/** True if the digests of all disks of a generation that only the peer has are here, and whole. */
+async function hasDiskDigests(
+  { core, key, disks }: CommonBaseSearch,
+  holders: Holders,
+  id: GenerationId,
+): Promise<boolean> {
+  for (const { name, lengthBytes } of disks) {
+    const found = await holders.openDiskDigests(core, key, id, name, blocksOf(lengthBytes));
+    if (found === null) return false;
+    found.close();
+  }
+  return true;
 }
 
 /** Throws OperationError if a disk was resized; false, with a warning, if disks were added or taken away. */

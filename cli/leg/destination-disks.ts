@@ -21,7 +21,7 @@ import { createOverlay, headerName } from "../disk/image-creation.ts";
 import type { ImageDescriptor, ImageStore } from "../disk/image-store.ts";
 import { OperationError } from "../errors.ts";
 import { NbdClient } from "../nbd/client.ts";
-import { syncDirectory } from "../store/atomic-file.ts";
+import { storeError, syncDirectory } from "../store/atomic-file.ts";
 import { DigestFile } from "../store/digest-file.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 
@@ -169,7 +169,7 @@ export class DestinationDisks {
     await this.flushing;
     if (this.failure) throw this.failure;
     this.options.host.check();
-    await Promise.all(this.disks.map(({ client }) => client?.flush()));
+    await settled(this.disks.map(async ({ client }) => await client?.flush()));
     await Promise.all(this.disks.map(({ client }) => client?.disconnect()));
     await this.options.host.close();
   }
@@ -249,7 +249,7 @@ export class DestinationDisks {
     this.unflushedBytes = 0;
     this.flushing = Promise.all(this.disks.map(({ client }) => client?.flush()))
       .catch((error: unknown) => {
-        this.failure ??= error;
+        this.failure ??= writeError(error);
       })
       .finally(() => {
         this.flushing = null;
@@ -261,6 +261,13 @@ export class DestinationDisks {
 async function settled(writes: readonly Promise<void>[]): Promise<Promise<void>[]> {
   const ended = await Promise.allSettled(writes);
   const failed = ended.find((one) => one.status === "rejected");
-  if (failed) throw failed.reason;
+  if (failed) throw writeError(failed.reason);
   return [];
+}
+
+/** The server tells a full disk by the error's name alone. */
+function writeError(error: unknown): unknown {
+  const { cause } = error as Error;
+  const isFull = (cause as NodeJS.ErrnoException | undefined)?.code === "ENOSPC";
+  return isFull ? storeError("Cannot write a disk's image", cause) : error;
 }

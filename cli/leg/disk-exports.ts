@@ -23,7 +23,9 @@ export interface ExportView {
 export class DiskExports {
   private readonly qmp: QmpClient;
   private readonly socketPath: string;
-  private readonly open = new Map<string, NbdClient | null>();
+  /** By node. Ids are numbered: the nodes of a VM that was attached may have names that no id can have. */
+  private readonly open = new Map<string, { readonly id: string; client: NbdClient | null }>();
+  private opened = 0;
   private isServing = false;
 
   constructor(qmp: QmpClient, socketPath: string) {
@@ -51,7 +53,7 @@ export class DiskExports {
 
   /** Exports a disk and connects to it. */
   async add({ node, bitmap, allocationDepth }: ExportView): Promise<NbdClient> {
-    const id = `${exportPrefix}${node}`;
+    const id = `${exportPrefix}${++this.opened}`;
     await this.qmp.execute("block-export-add", {
       type: "nbd",
       id,
@@ -61,12 +63,13 @@ export class DiskExports {
       "allocation-depth": allocationDepth,
       bitmaps: bitmap === null ? [] : [bitmap],
     });
-    this.open.set(node, null);
+    const open: { readonly id: string; client: NbdClient | null } = { id, client: null };
+    this.open.set(node, open);
     const contexts = ["base:allocation"];
     if (bitmap !== null) contexts.push(bitmapContext(bitmap));
     if (allocationDepth) contexts.push(depthContext);
     const client = await NbdClient.connect({ socketPath: this.socketPath, exportName: node, contexts });
-    this.open.set(node, client);
+    open.client = client;
     const missing = contexts.filter((name) => !client.contexts.includes(name));
     if (missing.length > 0) {
       throw new OperationError(
@@ -79,19 +82,24 @@ export class DiskExports {
 
   /** Takes an export back; resolves when QEMU has let go of the disk and its bitmap. */
   async remove(node: string): Promise<void> {
-    const client = this.open.get(node);
+    const open = this.open.get(node);
+    if (open === undefined) return;
     this.open.delete(node);
-    await client?.disconnect().catch(() => {});
-    await deleteExport(this.qmp, `${exportPrefix}${node}`);
+    await open.client?.disconnect().catch(() => {});
+    await deleteExport(this.qmp, open.id);
   }
 
   /** Takes back whatever is left and ends the server. After it no bitmap is exported. */
   async stop(): Promise<void> {
-    for (const node of [...this.open.keys()]) await this.remove(node);
-    if (!this.isServing) return;
-    this.isServing = false;
-    await this.qmp.execute("nbd-server-stop");
-    await rm(this.socketPath, { force: true });
+    try {
+      for (const node of [...this.open.keys()]) await this.remove(node);
+      if (!this.isServing) return;
+      this.isServing = false;
+      await this.qmp.execute("nbd-server-stop");
+    } finally {
+      // QEMU may be gone, and leave it.
+      await rm(this.socketPath, { force: true });
+    }
   }
 }
 

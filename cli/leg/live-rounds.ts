@@ -18,8 +18,6 @@ const pollMs = 50;
 const openDowntimeLimitMs = 60_000;
 /** Marked blocks below this wait for the stop, if they fit in it. */
 const smallRoundBytes = 1 << 20;
-/** Disks with no more than this to read do not make RAM wait. */
-const besideRamBytes = 8 << 20;
 
 /** What the rounds work with. */
 export interface LiveRoundsOptions {
@@ -56,7 +54,8 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
   );
   await race(pump.established);
   const disks = await race(options.openDisks());
-  if (disks) pump.holdRam(disks.expectedBytes > besideRamBytes);
+  // QEMU stops an idle guest by itself when its pass ends, whatever is left of the disks: RAM waits until that fits.
+  pump.holdRam(disks !== null);
   let info: MigrationInfo | null = null;
   let gateOpen = false;
   while (!stopped) {
@@ -123,8 +122,8 @@ function driveDisks(
 ): void {
   const { pump, downtimeLimitMs, onFailed } = options;
   if (!disks.isIdle) return;
-  if (disks.isBulkDone) pump.holdRam(false);
   const transferMs = (encodedBytes / Math.max(1, bytesPerSecond ?? 1e6)) * 1000;
+  if (disks.isBulkDone && transferMs <= downtimeLimitMs / 2) pump.holdRam(false);
   const isMuch = encodedBytes > smallRoundBytes || transferMs > downtimeLimitMs / 4;
   if (!disks.isBulkDone || isMuch) disks.startRound((error) => onFailed(error as Error));
 }

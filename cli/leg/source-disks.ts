@@ -22,6 +22,7 @@ import {
   sinceBitmapName,
 } from "../disk/dirty-bitmaps.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
+import { OperationError } from "../errors.ts";
 import type { NbdClient } from "../nbd/client.ts";
 import { extents } from "../nbd/extents.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
@@ -262,6 +263,7 @@ export class SourceDisks {
     if (this.round > 1) await this.bitmaps.rotate(isLast);
     this.readBytes = 0;
     const nodes = await blockNodes(this.options.qmp);
+    for (const disk of this.disks) requireSameLength(disk, nodes.get(disk.node)?.image["virtual-size"]);
     const marked = this.disks.map(({ node }) => {
       const bitmap = this.bitmaps.readable(node);
       return bitmapsOf(nodes, node).find(({ name }) => name === bitmap)?.count ?? 0;
@@ -301,6 +303,15 @@ export class SourceDisks {
     await this.reader.read(client, disk.encoder, offset, lengthBytes);
     this.readBytes += lengthBytes;
   }
+}
+
+/** The peer has made its image before: one that is resized while the leg goes on cannot be handed over. */
+function requireSameLength({ name, lengthBytes }: LegDisk, now: number | undefined): void {
+  if (now === undefined || now === lengthBytes) return;
+  throw new OperationError(
+    "aborted",
+    `Cannot use disk ${name}: it was resized from ${lengthBytes} to ${now} bytes during the leg; a disk that moves keeps its size`,
+  );
 }
 
 function isWanted(context: string, flags: number): boolean {

@@ -4,7 +4,6 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
@@ -17,6 +16,7 @@ import type { OwnershipRecord } from "../store/ownership.ts";
 import { abortError, type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
 import { type CommonBase, findCommonBase, ownBaseOf } from "./common-base.ts";
 import { legCoreBytes } from "./leg-core.ts";
+import { diskSocketPath } from "./leg-remains.ts";
 import { runLiveRounds } from "./live-rounds.ts";
 import { LegProgress } from "./progress.ts";
 import { Replies } from "./replies.ts";
@@ -186,7 +186,7 @@ export class SourceLeg {
       disks,
       base: pump.usedBase,
       firstRegion: pump.geometry.regions.length,
-      socketPath: join(runPath, "disks.sock"),
+      socketPath: diskSocketPath(runPath),
       sequence: pump.sequence,
       sink: (frame, sequence, kinds) => pump.sendDiskFrame(frame, sequence, kinds),
       room: () => this.race(pump.room()),

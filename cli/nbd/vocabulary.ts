@@ -110,11 +110,15 @@ export function errorName(code: number): string {
   return ERROR_NAMES[code] ?? `error ${code}`;
 }
 
-/** Says that a server refused something. `action` is as in "Cannot `action`"; `text` is the server's, perhaps empty. */
+/**
+ * Says that a server refused something. `action` is as in "Cannot `action`"; `text` is the server's, perhaps empty.
+ * The cause has the error's name as its `code`.
+ */
 export function refusal(action: string, name: string, text: string): OperationError {
   return new OperationError(
     "failed",
     `Cannot ${action}: the server says ${name}${text === "" ? "" : `: ${text}`}`,
+    { cause: Object.assign(new Error(name), { code: name }) },
   );
 }
 

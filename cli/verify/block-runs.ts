@@ -87,10 +87,18 @@ export function joinRuns(runs: readonly BlockRun[]): BlockRun[] {
   const joined: { block: number; count: number }[] = [];
   for (const { block, count } of [...runs].sort((a, b) => a.block - b.block)) {
     const last = joined[joined.length - 1];
-    if (last && block <= last.block + last.count) last.count = Math.max(last.count, block + count - last.block);
+    if (last && block <= last.block + last.count)
+      last.count = Math.max(last.count, block + count - last.block);
     else joined.push({ block, count });
   }
   return joined;
+}
+
+/** Adds a block to runs: to the last one, if it follows it. */
+export function appendBlock(runs: BlockRun[], block: number): void {
+  const last = runs.at(-1);
+  if (last && last.block + last.count === block) runs[runs.length - 1] = { ...last, count: last.count + 1 };
+  else runs.push({ block, count: 1 });
 }
 
 /** True if a block is in one of the runs, which are in ascending order without overlaps. */

@@ -1,17 +1,20 @@
 /** What is known of a generation while it is checked, and after. */
 
 import type { Core } from "../../src/core.ts";
-import type { PageDigests } from "../../src/generation/digest-tree.ts";
+import type { DiskTop, PageDigests } from "../../src/generation/digest-tree.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { CheckedDisk, ExaminedDisks } from "./disk-check.ts";
 import type { UsableFiles } from "./inventory.ts";
 import type { FindingLog } from "./report.ts";
+import type { VmImages } from "./vm-images.ts";
 
 /** What checks have in common. */
 export interface CheckContext {
   readonly core: Core;
   readonly log: FindingLog;
   readonly key: Uint8Array;
-  /** Leaves out page contents. */
+  readonly images: VmImages;
+  /** Leaves out contents of pages and disks. */
   readonly quick: boolean;
   readonly onBytes: (bytes: number) => void;
 }
@@ -25,6 +28,7 @@ export interface CheckedGeneration {
   readonly rightDigests: Uint8Array | null;
   /** Pages whose content, read through the chain, is not what the root says; null if that is not known. */
   readonly wrong: Uint8Array | null;
+  readonly disks: readonly CheckedDisk[];
   /** Nothing was found in its own folder. */
   readonly intact: boolean;
   readonly restorable: boolean;
@@ -40,4 +44,7 @@ export interface GenerationClaims {
   readonly digests: PageDigests;
   readonly hasDigests: boolean;
   readonly digestsGood: boolean;
+  readonly disks: ExaminedDisks;
+  /** Tops of the disks with which the digests file gives the root; null if it does not. */
+  readonly tops: readonly DiskTop[] | null;
 }

@@ -8,11 +8,12 @@
 import { join } from "node:path";
 import { bytesEqual, fromHex, toHex } from "../../src/bytes.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
-import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
 import { GenerationContent, readDigests } from "../store/generation-reader.ts";
 import type { CheckContext, CheckedGeneration, GenerationClaims } from "./checked-generation.ts";
 import { isDamage, orFinding } from "./damage.ts";
 import { checkDelta, type DeltaResult, type ReplayBase } from "./delta-check.ts";
+import { DiskReplay } from "./disk-replay.ts";
 import { withFile } from "./file-window.ts";
 import { checkImage } from "./image-check.ts";
 import { PageFindings } from "./page-findings.ts";
@@ -39,12 +40,14 @@ export interface ContentResult {
   readonly wrong: Uint8Array | null;
   /** The right digests, made from contents that give the root, where the file with the digests is damaged. */
   readonly rightDigests: Uint8Array | null;
+  /** Tops of the disks with which the root is given; null if it is not. */
+  readonly tops: readonly DiskTop[] | null;
 }
 
 /** Checks delta and image. */
 export async function checkContent(context: CheckContext, claims: GenerationClaims): Promise<ContentResult> {
   const { log, quick } = context;
-  const { stored, base, digests, hasDigests, digestsGood } = claims;
+  const { stored, base, digests, hasDigests, digestsGood, disks } = claims;
   const { manifest, directory } = stored;
   const { generation } = manifest;
   const isOverlay = manifest.base !== null;
@@ -55,21 +58,23 @@ export async function checkContent(context: CheckContext, claims: GenerationClai
   const actual = digestsGood || quick ? null : (replayed?.slice() ?? new Uint8Array(digests.digests.length));
   const delta = isOverlay ? await replay(context, claims, replayed) : null;
   if (quick) {
-    if (hasDigests && !digestsGood) add("digests", problems.root);
-    return { wrong: null, rightDigests: null };
+    if (hasDigests && !digestsGood && disks.haveTops) add("digests", problems.root);
+    return { wrong: null, rightDigests: null, tops: claims.tops };
   }
   const bitmapBytes = Math.ceil(digests.geometry.totalPages / 8);
   const dirty = isOverlay ? (delta?.dirty ?? new Uint8Array(bitmapBytes)) : null;
   const image = await lookAtImage(context, claims, dirty, actual);
-  const contentGood = actual !== null && image !== null && givesRoot(context, claims, actual);
-  if (contentGood && hasDigests) {
+  const foundTops = actual !== null && image !== null ? topsFor(context, claims, actual) : null;
+  const contentGood = foundTops !== null;
+  const tops = claims.tops ?? foundTops;
+  if (contentGood && actual && hasDigests) {
     const different = differences(digests.digests, actual);
     reportPages(context, claims, "digests", different, problems.digest, digestBytes);
-  } else if (!contentGood && !digestsGood) {
+  } else if (!contentGood && !digestsGood && disks.haveTops) {
     if (hasDigests) add("digests", problems.root);
     else add("ram.img", problems.contentRoot);
   }
-  const truth = contentGood ? actual : digests.digests;
+  const truth = contentGood && actual ? actual : digests.digests;
   if (image) {
     if (!contentGood && hasDigests) reportPages(context, claims, "ram.img", image.wrong, problems.content);
     reportPages(context, claims, "ram.img", image.leftover, problems.leftover);
@@ -81,10 +86,10 @@ export async function checkContent(context: CheckContext, claims: GenerationClai
   }
   const rightDigests = contentGood ? actual : null;
   if (image === null || !(digestsGood || contentGood) || (isOverlay && !delta?.dirty)) {
-    return { wrong: null, rightDigests };
+    return { wrong: null, rightDigests, tops };
   }
   const own = contentGood ? new Uint8Array(bitmapBytes) : image.wrong;
-  return { wrong: dirty === null ? own : throughChain(own, dirty, base, unlike), rightDigests };
+  return { wrong: dirty === null ? own : throughChain(own, dirty, base, unlike), rightDigests, tops };
 }
 
 /** Digests of a base, as a copy; null if nothing vouches for them. */
@@ -109,10 +114,12 @@ async function replay(
     const problem = "the delta cannot be replayed: its base is missing or damaged";
     log.add({ path, generation: stored.manifest.generation, problem });
   }
+  const disks = new DiskReplay(context, claims, onto && base ? base.disks : null);
   try {
-    const result = await checkDelta(core, log, stored, claims.digests.geometry, onto, onBytes);
+    const result = await checkDelta(core, log, stored, claims.digests.geometry, onto, disks, onBytes);
     return onto === null ? { ...result, replayed: false } : result;
   } finally {
+    disks.close();
     content?.close();
   }
 }
@@ -147,12 +154,19 @@ async function lookAtImage(
   );
 }
 
-function givesRoot({ core, key }: CheckContext, claims: GenerationClaims, actual: Uint8Array): boolean {
-  const { manifest } = claims.stored;
-  const tree = new PageDigests(core, key, claims.digests.geometry, actual);
-  const root = toHex(tree.root(fromHex(manifest.deviceDigest)));
-  tree.release();
-  return root === manifest.root;
+/** Tops of the disks with which page digests give the root; null if there are none. */
+function topsFor(
+  { core, key }: CheckContext,
+  { stored, digests, disks }: GenerationClaims,
+  actual: Uint8Array,
+): readonly DiskTop[] | null {
+  const { root, deviceDigest } = stored.manifest;
+  const tree = new PageDigests(core, key, digests.geometry, actual);
+  try {
+    return disks.findTops((tops) => toHex(tree.root(fromHex(deviceDigest), tops)) === root);
+  } finally {
+    tree.release();
+  }
 }
 
 /** Wrong pages of the overlay, and of the base where the overlay does not answer. */

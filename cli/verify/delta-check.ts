@@ -8,6 +8,7 @@ import { type BasePages, PageDecoder } from "../../src/delta/page-decoder.ts";
 import { frameLimits, pageBytes, recordKindNames } from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
 import { digestBytes } from "../../src/generation/digest-tree.ts";
+import { frameExtents } from "../../src/generation/disks.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import {
@@ -17,6 +18,7 @@ import {
 } from "../store/generation-reader.ts";
 import { isDamage, orFinding } from "./damage.ts";
 import { replayDelta } from "./delta-replay.ts";
+import type { DiskReplay } from "./disk-replay.ts";
 import { digestFile, withFile } from "./file-window.ts";
 import type { FindingLog } from "./report.ts";
 
@@ -44,13 +46,22 @@ export async function checkDelta(
   stored: StoredGeneration,
   geometry: Geometry,
   base: ReplayBase | null,
+  disks: DiskReplay,
   onBytes: (bytes: number) => void,
 ): Promise<DeltaResult> {
   const { manifest, directory } = stored;
   const { generation } = manifest;
   const path = join(directory, "delta");
-  const pages: BasePages = base === null ? zeroPages(core) : contentPages(base.content);
-  const decoder = new PageDecoder(core, geometry.regions, pages);
+  const ram = base === null ? zeroPages(core) : contentPages(base.content);
+  const extents = frameExtents(geometry, manifest.disks);
+  const firstDisk = geometry.regions.length;
+  const decoder = new PageDecoder(core, extents, {
+    readBasePage: (page, target) => {
+      const region = extents.findLastIndex(({ firstPage }) => firstPage <= page);
+      if (region < firstDisk) ram.readBasePage(page, target);
+      else disks.readBase(region - firstDisk, page - extents[region].firstPage, target);
+    },
+  });
   const newDigests = core.allocate(frameLimits.records * digestBytes);
   try {
     const replayed = await orFinding(log, { path, generation }, () =>
@@ -60,11 +71,16 @@ export async function checkDelta(
         }
         return await replayDelta(core, file, {
           decoder,
-          firstPageOf: (region) => geometry.regions[region].firstPage,
+          firstPageOf: (region) => geometry.regions[region]?.firstPage,
           onHeader: (header) => checkHeader(header, manifest, geometry),
-          onPages: ({ region, count, pages, contents }) => {
+          onPages: (decoded) => {
+            const { region, count, pages, contents } = decoded;
             if (base === null) return;
             core.raw.pageDigests(contents, count, base.keyPointer, newDigests);
+            if (region >= firstDisk) {
+              disks.take(region - firstDisk, decoded, newDigests);
+              return;
+            }
             const memory = core.bytes();
             for (let i = 0; i < count; i++) {
               const from = newDigests + i * digestBytes;
@@ -77,6 +93,7 @@ export async function checkDelta(
       }),
     );
     if (replayed === null) return { dirty: rescueBitmap(core, stored, geometry), replayed: false };
+    disks.report(path, generation);
     const { trailer } = replayed;
     for (const name of recordKindNames) {
       if (trailer.records[name] === manifest.records[name]) continue;

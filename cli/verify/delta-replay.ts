@@ -21,11 +21,17 @@ export interface ReplayedDelta {
   readonly trailer: DeltaTrailer;
 }
 
+/** What makes contents of pages frames. */
+export type FrameDecoder = Pick<PageDecoder, "decode">;
+
 /** What is done with a delta's parts, in their order. */
 export interface ReplayVisitor {
-  readonly decoder: PageDecoder | ((header: DeltaHeader) => PageDecoder);
-  /** Page space index of a region's first page; without it the dirty bitmap is not compared. */
-  readonly firstPageOf?: (region: number) => number;
+  readonly decoder: FrameDecoder | ((header: DeltaHeader) => FrameDecoder);
+  /**
+   * Page space index of a region's first page, undefined for disks, which the dirty bitmap does not cover; without it
+   * that bitmap is not compared.
+   */
+  readonly firstPageOf?: (region: number) => number | undefined;
   readonly onHeader?: (header: DeltaHeader) => void;
   readonly onPages?: (decoded: DecodedPages) => void;
   readonly onBytes?: (bytes: number) => void;
@@ -59,7 +65,7 @@ class Replay {
   private readonly records: RecordCounts = noRecords();
   private header: DeltaHeader | null = null;
   private trailer: DeltaTrailer | null = null;
-  private decoder: PageDecoder | null = null;
+  private decoder: FrameDecoder | null = null;
   private dirty = new Uint8Array(0);
   private frames = 0;
 
@@ -100,7 +106,7 @@ class Replay {
   }
 
   private takePages(frame: Uint8Array): void {
-    const decoded = (this.decoder as PageDecoder).decode(frame);
+    const decoded = (this.decoder as FrameDecoder).decode(frame);
     const firstPage = this.visitor.firstPageOf?.(decoded.region);
     for (let i = 0; i < decoded.count; i++) {
       this.records[recordKindNames[decoded.kinds[i] - 1]]++;

@@ -1,6 +1,7 @@
 /** Files of block digests as verification reads them: never through a symbolic link, and never written. */
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { FormatError } from "../../src/errors.ts";
 import {
   type DigestLevel,
   type DigestStorage,
@@ -12,7 +13,6 @@ import {
   windowEntries,
 } from "../../src/generation/block-digest-layout.ts";
 import { digestBytes } from "../../src/generation/digest-tree.ts";
-import { FormatError } from "../../src/errors.ts";
 
 const entryWords = digestBytes / 4;
 const scanBytes = 1 << 20;
@@ -117,9 +117,18 @@ function hasNode(parents: WindowReader, levels: readonly DigestLevel[], position
   return hasEntry(words, node % windowEntries);
 }
 
-/** The windows of one file that nodes lead to, and what stands in them without a node. */
+/** Entries that the file itself has, for each level, lowest first. Costs what is present. */
+export function presentEntries(layer: DigestLayer, blocks: number): readonly number[] {
+  const levels = digestLevels(blocks);
+  const tree = new LayerTree(layer, levels);
+  tree.visit(levels.length - 1, 0, null);
+  return tree.present;
+}
+
+/** The windows of one file that nodes lead to, what stands in them, and what does so without a node. */
 class LayerTree {
   windows = 0;
+  readonly present: number[];
   readonly strays: number[] = [];
   private readonly layer: DigestLayer;
   private readonly levels: readonly DigestLevel[];
@@ -127,6 +136,7 @@ class LayerTree {
   constructor(layer: DigestLayer, levels: readonly DigestLevel[]) {
     this.layer = layer;
     this.levels = levels;
+    this.present = levels.map(() => 0);
   }
 
   /** `parent` is the window with the nodes above; null at the top. */
@@ -145,6 +155,7 @@ class LayerTree {
         this.strays.push((firstWindow + index) * windowBytes + slot * digestBytes);
         continue;
       }
+      this.present[level]++;
       if (level === 0) continue;
       const child = Math.floor((entry * nodeChildren) / windowEntries);
       if (child !== last) this.visit(level - 1, child, words);

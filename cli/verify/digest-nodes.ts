@@ -56,7 +56,8 @@ function* walk(
     for (const [node, { newest, value }] of found.entries()) {
       const slot = first + node;
       const own = bytes.subarray(slot * digestBytes, (slot + 1) * digestBytes);
-      if (newest < sources[slot] || !bytesEqual(value, own)) yield { level, entry: index * windowEntries + slot };
+      if (newest < sources[slot] || !bytesEqual(value, own))
+        yield { level, entry: index * windowEntries + slot };
     }
     yield* walk(core, digests, scratch, level - 1, from + i);
   }
@@ -90,7 +91,10 @@ export function firstBlockOf({ level, entry }: DigestEntry): number {
 }
 
 /** The layer that an entry comes from, and its position in that file; without a layer it is what zeroes have. */
-export function placeOf(digests: BlockDigests, { level, entry }: DigestEntry): { layer: number | null; offset: number } {
+export function placeOf(
+  digests: BlockDigests,
+  { level, entry }: DigestEntry,
+): { layer: number | null; offset: number } {
   const { windows } = digests;
   const index = Math.floor(entry / windowEntries);
   const slot = entry % windowEntries;

@@ -6,11 +6,13 @@ import { pageBytes } from "../../src/delta/vocabulary.ts";
 import { type BlockRun, ImageChain } from "../../src/disk/index.ts";
 import { type BlockDigests, differingRuns } from "../../src/generation/block-digests.ts";
 import { digestBytes } from "../../src/generation/digest-tree.ts";
-import { answersFor, joinRuns, soundRuns, withoutData } from "./block-runs.ts";
+import { answersFor, appendBlock, joinRuns, soundRuns, withoutData } from "./block-runs.ts";
 import { ImageDamage, type ImageFile } from "./image-file.ts";
 
 /** Blocks that are read at a time: 1 MiB. */
 const batchBlocks = 256;
+/** Blocks after which other work gets a turn. */
+const blocksPerTurn = 1024;
 
 /**
  * What is wrong with a block. `content`: it does not have its digest; `surplus`: nor should there be any content;
@@ -74,7 +76,8 @@ export async function compareContent(
     }
     if (below) {
       for (const run of digests.nonZeroRuns()) {
-        for (const part of answersFor(below.above, run)) if (part.kind === "zero") await comparison.check(part);
+        for (const part of answersFor(below.above, run))
+          if (part.kind === "zero") await comparison.check(part);
       }
       comparison.isToldBefore = true;
       for (const run of below.bad) await comparison.check(run);
@@ -98,6 +101,7 @@ class Comparison {
   readonly bad: BlockRun[] = [];
   /** What is found from now on is not a new problem. */
   isToldBefore = false;
+  private blocksOfTurn = 0;
   private readonly found: { block: number; count: number; problem: BlockProblem }[] = [];
   private readonly core: Core;
   private readonly chain: ImageChain;
@@ -125,6 +129,9 @@ class Comparison {
       const batch = Math.min(batchBlocks, count - done);
       this.checkBatch(block + done, batch);
       this.visitor.onBytes(batch * pageBytes);
+      this.blocksOfTurn += batch;
+      if (this.blocksOfTurn < blocksPerTurn) continue;
+      this.blocksOfTurn = 0;
       await nextTurn();
     }
   }
@@ -134,7 +141,10 @@ class Comparison {
     const kinds: readonly BlockProblem[] = ["content", "surplus", "missing"];
     return kinds
       .flatMap((problem) => {
-        return joinRuns(this.found.filter((run) => run.problem === problem)).map((run) => ({ ...run, problem }));
+        return joinRuns(this.found.filter((run) => run.problem === problem)).map((run) => ({
+          ...run,
+          problem,
+        }));
       })
       .sort((a, b) => a.block - b.block);
   }
@@ -168,17 +178,11 @@ class Comparison {
     const isEmpty = this.core.raw.isZero(content, pageBytes) === 1;
     const problem = isEmpty ? "missing" : this.digests.isZero(block) ? "surplus" : "content";
     const last = this.found.at(-1);
-    push(this.bad, block);
+    appendBlock(this.bad, block);
     if (!this.isToldBefore) {
       if (last?.problem === problem && last.block + last.count === block) last.count++;
       else this.found.push({ block, count: 1, problem });
     }
     this.visitor.onMismatch(block, actual);
   }
-}
-
-function push(runs: BlockRun[], block: number): void {
-  const last = runs.at(-1);
-  if (last && last.block + last.count === block) runs[runs.length - 1] = { ...last, count: last.count + 1 };
-  else runs.push({ block, count: 1 });
 }

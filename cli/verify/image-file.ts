@@ -1,10 +1,10 @@
 /** A file of a chain of images, whose damage names its path: of a chain alone one could not tell. */
 
-import { nodeDecompressors, openFileSource } from "../disk/file-source.ts";
 import { type DiskImage, type ImageFormat, openImage } from "../../src/disk/index.ts";
 import { readQcow2Header } from "../../src/disk/qcow2-header.ts";
 import { Qcow2Map } from "../../src/disk/qcow2-map.ts";
 import { FormatError } from "../../src/errors.ts";
+import { nodeDecompressors, openFileSource } from "../disk/file-source.ts";
 import { messageOf } from "../errors.ts";
 import { isDamage } from "./damage.ts";
 
@@ -15,7 +15,8 @@ export class ImageDamage extends FormatError {
   readonly diskOffset: number;
 
   constructor(path: string, diskOffset: number, cause: unknown) {
-    const { code, offset } = cause instanceof FormatError ? cause : { code: "bad-value" as const, offset: undefined };
+    const { code, offset } =
+      cause instanceof FormatError ? cause : { code: "bad-value" as const, offset: undefined };
     super(code, messageOf(cause).replace(/ \(at byte \d+\)$/, ""), offset);
     this.path = path;
     this.diskOffset = diskOffset;

@@ -2,16 +2,16 @@
 
 import { basename } from "node:path";
 import type { Core } from "../../src/core.ts";
-import type { DeltaHeader } from "../../src/delta/header-frame.ts";
-import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import { PageDecoder, type RegionExtent } from "../../src/delta/page-decoder.ts";
 import { FrameKind, frameMagic } from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
+import { blocksOf, diskLimits } from "../../src/generation/disks.ts";
 import { geometryLimits } from "../../src/generation/geometry.ts";
 import { decodeManifest, maxManifestBytes } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { orFinding } from "./damage.ts";
 import { zeroPages } from "./delta-check.ts";
-import { replayDelta } from "./delta-replay.ts";
+import { type FrameDecoder, replayDelta } from "./delta-replay.ts";
 import { readDeviceFrames } from "./device-check.ts";
 import { framesOfFile, type OpenFile, readFully, withFile } from "./file-window.ts";
 import type { FindingLog } from "./report.ts";
@@ -63,20 +63,36 @@ async function checkFrames(core: Core, file: OpenFile): Promise<void> {
   }
   const made: PageDecoder[] = [];
   try {
-    const decoder = (header: DeltaHeader) => {
-      made.push(new PageDecoder(core, anyRegions(header.totalPages), zeroPages(core)));
-      return made[0];
+    const make = (extents: readonly RegionExtent[]) => {
+      made.push(new PageDecoder(core, extents, zeroPages(core)));
+      return made[made.length - 1];
     };
-    await replayDelta(core, file, { decoder });
+    await replayDelta(core, file, { decoder: (header) => anyDecoder(make, header.totalPages) });
   } finally {
     for (const decoder of made) decoder.release();
   }
 }
 
-/** A delta alone does not say how its pages divide into regions: each may be as long as all together. */
-function anyRegions(pages: number): { firstPage: number; pages: number }[] {
+/**
+ * A delta alone does not say how its pages divide into regions, nor which of them are disks: each region may be as long
+ * as all together, and a frame that does not fit so may be one of the longest disk there can be.
+ */
+function anyDecoder(make: (extents: readonly RegionExtent[]) => PageDecoder, pages: number): FrameDecoder {
   if (pages < 1 || pages > geometryLimits.pages) {
     throw new FormatError("bad-value", `Cannot accept the delta: it is for ${pages} pages`);
   }
-  return Array.from({ length: geometryLimits.regions }, () => ({ firstPage: 0, pages }));
+  const length = geometryLimits.regions + diskLimits.disks;
+  const asRam = make(Array.from({ length }, () => ({ firstPage: 0, pages })));
+  const disk: RegionExtent = { firstPage: pages, pages: blocksOf(diskLimits.lengthBytes), isDisk: true };
+  const asDisk = make([{ firstPage: 0, pages }, ...Array.from({ length: length - 1 }, () => disk)]);
+  return {
+    decode: (frame) => {
+      try {
+        return asRam.decode(frame);
+      } catch (error) {
+        if (!(error instanceof FormatError) || error.code === "bad-checksum") throw error;
+        return asDisk.decode(frame);
+      }
+    },
+  };
 }

@@ -9,6 +9,14 @@ export interface VerifyFinding {
   readonly region?: string;
   /** First page concerned, counted in its region. */
   readonly page?: number;
+  /** Name of the disk that the finding is about. */
+  readonly disk?: string;
+  /** First block of the disk concerned, of 4096 bytes. */
+  readonly block?: number;
+  /** How many blocks are concerned. */
+  readonly blocks?: number;
+  /** Position of the first block in the disk, in bytes. */
+  readonly diskOffset?: number;
   /** Position in the file, in bytes. */
   readonly offset?: number;
   readonly problem: string;
@@ -39,6 +47,8 @@ export interface VmReport {
   readonly generations: readonly GenerationReport[];
   /** Newest generation that can be restarted; null if none can. */
   readonly newestRestorable: number | null;
+  /** Bytes of disks that were read and compared with their digests. */
+  readonly diskBytes: number;
 }
 
 /** Everything that a verification says. */
@@ -46,13 +56,15 @@ export interface VerifyReport {
   readonly vms: readonly VmReport[];
   /** Generations that were looked at. */
   readonly generations: number;
+  /** Bytes of disks that were read and compared with their digests. */
+  readonly diskBytes: number;
   /** Files that were given by themselves: only their structure and checksums were checked. */
   readonly looseFiles: number;
   readonly findings: readonly VerifyFinding[];
   readonly notes: readonly VerifyNote[];
 }
 
-/** How far a verification is. Bytes of page images and deltas. */
+/** How far a verification is. Bytes of page images, deltas and disks; how much of the disks is found on the way. */
 export interface VerifyProgress {
   readonly vm: string;
   readonly generation: number;

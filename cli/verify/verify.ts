@@ -16,7 +16,7 @@ import { checkVm } from "./vm-check.ts";
 export interface VerifyOptions {
   /** Files with digest keys; without them the keys beside the stores are used. */
   readonly keyPaths?: readonly string[];
-  /** Checks all but the pages' contents. */
+  /** Checks all but the contents of pages and disks. */
   readonly quick?: boolean;
   readonly onProgress?: (progress: VerifyProgress) => void;
   readonly onFinding?: (finding: VerifyFinding) => void;
@@ -41,5 +41,7 @@ export async function verifyPaths(
   const reports: VmReport[] = [];
   for (const target of vms) reports.push(await checkVm(core, log, target, { keyPaths, quick, onProgress }));
   const generations = reports.reduce((count, vm) => count + vm.generations.length, 0);
-  return { vms: reports, generations, looseFiles: files.length, findings: log.findings, notes: log.notes };
+  const diskBytes = reports.reduce((total, vm) => total + vm.diskBytes, 0);
+  const { findings, notes } = log;
+  return { vms: reports, generations, diskBytes, looseFiles: files.length, findings, notes };
 }

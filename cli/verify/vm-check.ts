@@ -13,8 +13,10 @@ import type { CheckedGeneration } from "./checked-generation.ts";
 import { orFinding } from "./damage.ts";
 import { readDigestKey } from "./digest-key.ts";
 import { checkGeneration } from "./generation-check.ts";
-import type { FindingLog, GenerationReport, VerifyProgress, VmReport } from "./report.ts";
+import { checkImageFolder } from "./image-inventory.ts";
+import { FindingLog, type GenerationReport, type VerifyProgress, type VmReport } from "./report.ts";
 import type { VmTarget } from "./targets.ts";
+import { VmImages } from "./vm-images.ts";
 
 /** Options that reach every VM. */
 export interface VmCheckOptions {
@@ -39,13 +41,17 @@ export async function checkVm(
   const vm = target.vm ?? nameOf(found) ?? basename(target.generationsPath);
   const key = await readDigestKey(vm, target.storePath, options.keyPaths);
   if (target.storePath !== null && target.only === null) await checkOwnership(log, target.storePath, vm);
+  const images = new VmImages(log, dirname(target.generationsPath));
   const checked = new Map<number, CheckedGeneration>();
   const reports: GenerationReport[] = [];
-  const totalBytes = bytesToRead(found.values(), options.quick);
+  const fixedBytes = bytesToRead(found.values(), options.quick);
+  const diskBytes = options.quick ? 0 : await allocatedBytes(target, found.values());
   let doneBytes = 0;
   for (const [generation, { directory, manifest }] of [...found].sort(([a], [b]) => a - b)) {
     const tell = (bytes: number) => {
       doneBytes += bytes;
+      // What a disk takes in the file system is only a guess at what is to be read of it.
+      const totalBytes = Math.max(doneBytes, fixedBytes + Math.max(diskBytes, images.bytesRead));
       options.onProgress({ vm, generation, doneBytes, totalBytes });
     };
     tell(0);
@@ -60,7 +66,7 @@ export async function checkVm(
       below: base ? [base.stored, ...base.stored.below] : [],
     };
     const { quick } = options;
-    const context = { core, log, key, quick, onBytes: tell };
+    const context = { core, log, key, images, quick, onBytes: tell };
     const result = await orFinding(log, { path: directory, generation }, () =>
       checkGeneration(context, stored, base),
     );
@@ -74,8 +80,20 @@ export async function checkVm(
       restorable: result?.restorable ?? false,
     });
   }
+  if (target.only === null) {
+    await checkImageFolder(
+      log,
+      images,
+      [...found.values()].map(({ manifest }) => manifest),
+    );
+  }
+  const last = reports.at(-1);
+  if (diskBytes > 0 && last) {
+    options.onProgress({ vm, generation: last.generation, doneBytes, totalBytes: doneBytes });
+  }
   const newestRestorable = reports.findLast(({ restorable }) => restorable)?.generation ?? null;
-  return { vm, path: dirname(target.generationsPath), generations: reports, newestRestorable };
+  const path = dirname(target.generationsPath);
+  return { vm, path, generations: reports, newestRestorable, diskBytes: images.bytesRead };
 }
 
 function nameOf(found: ReadonlyMap<number, Found>): string | null {
@@ -183,5 +201,21 @@ function bytesToRead(found: Iterable<Found>, quick: boolean): number {
     total += manifest?.files.delta?.bytes ?? 0;
     if (!quick) total += manifest?.files["ram.img"]?.bytes ?? 0;
   }
+  return total;
+}
+
+/** Bytes that the file system has for the images of all generations. */
+async function allocatedBytes({ generationsPath }: VmTarget, found: Iterable<Found>): Promise<number> {
+  // What is wrong with them is told when their generations are checked.
+  const images = new VmImages(new FindingLog(), dirname(generationsPath));
+  const paths = new Set<string>();
+  for (const { manifest } of found) {
+    for (const { name, lengthBytes, image } of manifest?.disks ?? []) {
+      const chain = await images.chain(image, { name, lengthBytes }, manifest?.generation);
+      for (const one of chain ?? []) paths.add(images.store.pathOf(one));
+    }
+  }
+  let total = 0;
+  for (const path of paths) total += (lstatSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
   return total;
 }

@@ -3,9 +3,9 @@
 import { lstatSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { BlockRun } from "../../src/disk/index.ts";
+import { FormatError } from "../../src/errors.ts";
 import { blocksOf, type DiskShape } from "../../src/generation/disks.ts";
 import { imageIdPattern } from "../../src/generation/manifest.ts";
-import { FormatError } from "../../src/errors.ts";
 import { type ImageDescriptor, ImageStore, maxChainImages } from "../disk/image-store.ts";
 import { isDamage } from "./damage.ts";
 import { DigestLayer, strayEntries } from "./digest-layer.ts";
@@ -28,6 +28,10 @@ export class VmImages {
   readonly store: ImageStore;
   /** Images whose whole content was compared, by id; their digests' nodes agree. */
   readonly compared = new Map<string, ComparedImage>();
+  /** Images of generations whose disks were checked, by id. */
+  readonly examined = new Set<string>();
+  /** Entries of digest files that are known to be damaged: path and position. */
+  readonly damagedEntries = new Set<string>();
   /** Bytes of disks that were read and compared. */
   bytesRead = 0;
   private readonly log: FindingLog;
@@ -44,7 +48,7 @@ export class VmImages {
   /** Adds a finding unless the same was found for another generation. */
   add(finding: VerifyFinding): void {
     const { path, problem, disk, block, offset } = finding;
-    const what = JSON.stringify([path, problem, disk, block, offset]);
+    const what = JSON.stringify([path, problem, block === undefined ? null : disk, block, offset]);
     if (this.told.has(what)) return;
     this.told.add(what);
     this.log.add(finding);
@@ -84,7 +88,9 @@ export class VmImages {
     for (const image of chain) {
       const isOwn = !isAbsolute(image.file);
       const about = { generation, disk: disk.name };
-      const file = this.openOne(this.store.pathOf(image), about, (path) => openImageFile(path, image.imageFormat, isOwn));
+      const file = this.openOne(this.store.pathOf(image), about, (path) =>
+        openImageFile(path, image.imageFormat, isOwn),
+      );
       isWhole &&= file !== null;
       if (file === null) continue;
       opened.push(file);
@@ -127,7 +133,8 @@ export class VmImages {
 
   private async readDescriptor(id: string, generation?: number): Promise<ImageDescriptor | null> {
     const path = this.pathOfDescriptor(id);
-    const problem = this.folderProblem() ?? (imageIdPattern.test(id) ? recordProblem(path) : "it is no image's name");
+    const problem =
+      this.folderProblem() ?? (imageIdPattern.test(id) ? recordProblem(path) : "it is no image's name");
     if (problem === null) {
       const image = await this.store.read(id).catch((error: unknown) => {
         if (!isDamage(error)) throw error;
@@ -144,19 +151,28 @@ export class VmImages {
     return this.folder ? "it is in a folder that is a symbolic link, which was not followed" : null;
   }
 
-  private openOne<T>(path: string, about: { generation: number; disk: string }, open: (path: string) => T): T | null {
+  private openOne<T>(
+    path: string,
+    about: { generation: number; disk: string },
+    open: (path: string) => T,
+  ): T | null {
     try {
       return open(path);
     } catch (error) {
       if (!isDamage(error)) throw error;
-      const offset = error instanceof FormatError && error.offset !== undefined ? { offset: error.offset } : {};
+      const offset =
+        error instanceof FormatError && error.offset !== undefined ? { offset: error.offset } : {};
       this.add({ path, ...about, ...offset, problem: openProblem(error) });
       return null;
     }
   }
 
   /** The files under one that the operator gave, by their headers. False, with a finding, if one cannot be used. */
-  private openBelow(top: ImageFile, about: { generation: number; disk: string }, opened: ImageFile[]): boolean {
+  private openBelow(
+    top: ImageFile,
+    about: { generation: number; disk: string },
+    opened: ImageFile[],
+  ): boolean {
     for (let file = top; file.backing !== null; ) {
       const { file: name, format } = file.backing;
       const problem = /^[a-z+]+:/.test(name)
@@ -186,7 +202,11 @@ export class VmImages {
     for (const offset of strayEntries(layer, blocks)) {
       const { path } = layer;
       if (++found > maxStrays) {
-        this.add({ path, ...about, problem: "it has more entries that no node covers, not listed one by one" });
+        this.add({
+          path,
+          ...about,
+          problem: "it has more entries that no node covers, not listed one by one",
+        });
         return;
       }
       this.add({ path, ...about, offset, problem: "it has an entry that no node covers" });

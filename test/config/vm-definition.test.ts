@@ -2,7 +2,12 @@ import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import t from "tap";
-import { type DiskBus, diskBuses, formatDefinition, parseDefinition } from "../../cli/config/vm-definition.ts";
+import {
+  type DiskBus,
+  diskBuses,
+  formatDefinition,
+  parseDefinition,
+} from "../../cli/config/vm-definition.ts";
 import { endsAs } from "../store/operation-errors.ts";
 
 const least = "name: web1\nmemory: 64MiB\nmachine: pc-i440fx-7.2\n";
@@ -101,7 +106,11 @@ t.test("disks are read with all their fields, files relative to the definition's
   const [here] = parseDefinition(`${least}disks: [{id: a, file: a.img}]\n`, "web1.yaml").disks;
   t.equal(here.file, resolve("a.img"), "a path without a folder is one in the current folder");
   const kept = formatDefinition(parseDefinition(text, "/etc/vms/web1.yaml"));
-  t.strictSame(parseDefinition(kept, "/store/web1/vm.yaml").disks, disks, "the store's copy names the same files");
+  t.strictSame(
+    parseDefinition(kept, "/store/web1/vm.yaml").disks,
+    disks,
+    "the store's copy names the same files",
+  );
 });
 
 t.test("wrong disks are named with their line", async (t) => {
@@ -120,8 +129,14 @@ t.test("wrong disks are named with their line", async (t) => {
     ["{id: b, bus: ide}", /web1\.yaml:6: disks\.1\.bus: /],
     ["{id: b, cache: unsafe}", /web1\.yaml:6: disks\.1\.cache: /],
     ["{id: b, granularity: 2KiB}", /web1\.yaml:6: disks\.1\.granularity: granularity must be a power of two/],
-    ["{id: b, granularity: 96KiB}", /web1\.yaml:6: disks\.1\.granularity: granularity must be a power of two/],
-    ["{id: b, granularity: 128MiB}", /web1\.yaml:6: disks\.1\.granularity: granularity must be a power of two/],
+    [
+      "{id: b, granularity: 96KiB}",
+      /web1\.yaml:6: disks\.1\.granularity: granularity must be a power of two/,
+    ],
+    [
+      "{id: b, granularity: 128MiB}",
+      /web1\.yaml:6: disks\.1\.granularity: granularity must be a power of two/,
+    ],
     ["{id: b, readonly: true}", /web1\.yaml:6: .*"readonly"/],
     ["b.img", /web1\.yaml:6: disks\.1: /],
   ];

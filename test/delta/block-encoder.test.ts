@@ -199,7 +199,11 @@ t.test("where only the peer's digests are known, blocks go whole", async (t) => 
   leg.send(4, textPage(4), withWords(zeroes, 1, 0), noisePage(7));
   t.strictSame(flushed(leg), [RecordKind.raw, RecordKind.lz4, RecordKind.lz4, RecordKind.raw]);
   t.strictSame(leg.sent, [1, 4, 5, 6], "what only one of both has travels");
-  for (const [block, content] of [[1, noisePage(1)], [4, textPage(4)], [6, noisePage(7)]] as const) {
+  for (const [block, content] of [
+    [1, noisePage(1)],
+    [4, textPage(4)],
+    [6, noisePage(7)],
+  ] as const) {
     t.strictSame(contentOf(leg.peer, block), content);
     t.ok(digestOf(content).equals(leg.view.of(block)), `digest of block ${block}`);
   }

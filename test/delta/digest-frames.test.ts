@@ -90,20 +90,24 @@ t.test("digests of a disk's blocks come back, for the region and with the number
     fc.integer({ min: 65_530, max: 65_545 }),
   );
   fc.assert(
-    fc.property(fc.uniqueArray(anyBlock, { maxLength: 40 }), fc.integer({ min: 1, max: 9 }), (changed, first) => {
-      changed.sort((a, b) => a - b);
-      const frames = [...encodeBlockDigestFrames(core, 3, first, blocks, runsOf(changed), putDigest)];
-      const found: number[] = [];
-      for (const [i, frame] of frames.entries()) {
-        const { region, sequence } = checkFrame(core, frame);
-        if (region !== 3 || sequence !== first + i) return false;
-        readDigestFrame(core, frame, blocks, (block, digest) => {
-          if (digestOf(block).equals(digest)) found.push(block);
-        });
-      }
-      const ranges = new Set(changed.map((block) => Math.floor(block / 65_536)));
-      return frames.length === ranges.size && found.join() === changed.join();
-    }),
+    fc.property(
+      fc.uniqueArray(anyBlock, { maxLength: 40 }),
+      fc.integer({ min: 1, max: 9 }),
+      (changed, first) => {
+        changed.sort((a, b) => a - b);
+        const frames = [...encodeBlockDigestFrames(core, 3, first, blocks, runsOf(changed), putDigest)];
+        const found: number[] = [];
+        for (const [i, frame] of frames.entries()) {
+          const { region, sequence } = checkFrame(core, frame);
+          if (region !== 3 || sequence !== first + i) return false;
+          readDigestFrame(core, frame, blocks, (block, digest) => {
+            if (digestOf(block).equals(digest)) found.push(block);
+          });
+        }
+        const ranges = new Set(changed.map((block) => Math.floor(block / 65_536)));
+        return frames.length === ranges.size && found.join() === changed.join();
+      },
+    ),
   );
 });
 

@@ -85,17 +85,20 @@ t.test("hostile headers are refused before anything is allocated", async (t) => 
   t.equal(core.bytes().length, before, "the core's memory has not grown");
 });
 
-t.test("only pages frames may have records and whole pages, and only they and digests a region", async (t) => {
-  for (const at of [6, 24]) {
-    const frame = sealFrame(core, start, text);
-    frame[at] = 1;
-    t.throws(() => decodeFrameHeader(frame), { code: "bad-value" });
-  }
-  const digests = sealFrame(core, { ...start, kind: FrameKind.digests, region: 9 }, text);
-  t.equal(checkFrame(core, digests).region, 9, "digests may be those of a disk");
-  const whole = sealFrame(core, start, text, new Uint8Array(10));
-  t.throws(() => decodeFrameHeader(whole), { code: "bad-value" });
-});
+t.test(
+  "only pages frames may have records and whole pages, and only they and digests a region",
+  async (t) => {
+    for (const at of [6, 24]) {
+      const frame = sealFrame(core, start, text);
+      frame[at] = 1;
+      t.throws(() => decodeFrameHeader(frame), { code: "bad-value" });
+    }
+    const digests = sealFrame(core, { ...start, kind: FrameKind.digests, region: 9 }, text);
+    t.equal(checkFrame(core, digests).region, 9, "digests may be those of a disk");
+    const whole = sealFrame(core, start, text, new Uint8Array(10));
+    t.throws(() => decodeFrameHeader(whole), { code: "bad-value" });
+  },
+);
 
 t.test("another version is told apart from another format", async (t) => {
   const frame = sealFrame(core, start, text);

@@ -248,7 +248,10 @@ t.test("blocks of a disk have a region of their own, but are never moved, nor mo
   encoder.moved(3, 1);
   t.throws(() => disk.decode(sealed(2)), { code: "bad-value", message: /record 0 moves a block of a disk/ });
   encoder.moved(3, 8007);
-  t.throws(() => disk.decode(sealed(0)), { code: "bad-value", message: /refers to page 8007, beyond the base/ });
+  t.throws(() => disk.decode(sealed(0)), {
+    code: "bad-value",
+    message: /refers to page 8007, beyond the base/,
+  });
   encoder.zero(100);
   t.throws(() => disk.decode(sealed(2)), { code: "bad-value", message: /its region has 100/ });
   encoder.moved(3, 7999);

@@ -19,10 +19,14 @@ const PAGE = 4096;
 export interface MachineOptions extends GuestOptions {
   readonly memoryKiB: number;
   readonly incoming?: boolean;
+  /** A raw file that becomes the disk `disk0`, with a node of the same name. */
+  readonly diskPath?: string;
 }
 
 /** A running QEMU. */
 export interface Machine {
+  /** A folder of its own, removed at the end. */
+  readonly folder: string;
   readonly qmp: QmpClient;
   /** Connects to the serial port; the caller closes it, or `stop` does. */
   openConsole(): Promise<GuestConsole>;
@@ -43,6 +47,7 @@ export async function startGuest(options: MachineOptions): Promise<Machine> {
       ...["-display", "none", "-drive", `file=${path("guest.img")},format=raw,if=floppy,readonly=on`],
       ...["-serial", `unix:${path("serial.sock")},server=on,wait=off`],
       ...["-qmp", `unix:${path("qmp.sock")},server=on,wait=off`],
+      ...(options.diskPath === undefined ? [] : diskArguments(options.diskPath)),
       ...(options.incoming === true ? ["-incoming", "defer"] : []),
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
@@ -50,6 +55,7 @@ export async function startGuest(options: MachineOptions): Promise<Machine> {
   const qmp = await connectQmp(path("qmp.sock"), child);
   const consoles: GuestConsole[] = [];
   return {
+    folder,
     qmp,
     async openConsole() {
       const guest = await GuestConsole.connect(path("serial.sock"));
@@ -72,6 +78,11 @@ export async function startGuest(options: MachineOptions): Promise<Machine> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+function diskArguments(filename: string): string[] {
+  const node = { driver: "raw", "node-name": "disk0", file: { driver: "file", filename } };
+  return ["-blockdev", JSON.stringify(node), "-device", "virtio-blk-pci,drive=disk0,id=disk0"];
 }
 
 async function connectQmp(path: string, child: ChildProcess): Promise<QmpClient> {

@@ -130,7 +130,10 @@ t.test("the root covers disks: their order, names, lengths and tops", async (t) 
     [a, { ...b, name: "c" }],
     [a, { ...b, lengthBytes: 2 ** 43 }],
     [a, { ...b, top: a.top }],
-    [{ ...a, top: b.top }, { ...b, top: a.top }],
+    [
+      { ...a, top: b.top },
+      { ...b, top: a.top },
+    ],
   ];
   const roots = lists.map((disks) => Buffer.from(tree.root(device, disks)).toString("hex"));
   t.equal(new Set(roots).size, lists.length);

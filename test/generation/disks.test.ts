@@ -78,10 +78,7 @@ t.test("a difference is told by name: missing, moved, resized or too many", asyn
   t.equal(diskDifference([], []), null);
   t.equal(diskDifference(here, [disk("a")]), "disk b is missing or in another place");
   t.equal(diskDifference(here, here.toReversed()), "disk a is missing or in another place");
-  t.equal(
-    diskDifference(here, [disk("a"), disk("b", 4096)]),
-    "disk b has 8192 bytes here and 4096 there",
-  );
+  t.equal(diskDifference(here, [disk("a"), disk("b", 4096)]), "disk b has 8192 bytes here and 4096 there");
   t.equal(diskDifference(here, [...here, disk("c")]), "disk c is not expected");
   t.equal(diskDifference([], here), "disk a is not expected");
 });

@@ -200,9 +200,16 @@ t.test("disks that make no sense are refused although the digest is right", asyn
     ...[0, -512, 511, 513, 512.5, 2 ** 44 + 512, 2 ** 53, "512", null].map((lengthBytes) => [
       { ...disk0, lengthBytes },
     ]),
-    ...["", "disk0", "disk0-0123abc", "disk0-0123ABCD", "../disk0-0123abcd", "disk0-0123abcd.json", 7, null].map(
-      (image) => [{ ...disk0, image }],
-    ),
+    ...[
+      "",
+      "disk0",
+      "disk0-0123abc",
+      "disk0-0123ABCD",
+      "../disk0-0123abcd",
+      "disk0-0123abcd.json",
+      7,
+      null,
+    ].map((image) => [{ ...disk0, image }]),
     [{ name: "disk0", lengthBytes: 512 }],
     [{ ...disk0, more: 1 }],
   ];

@@ -61,7 +61,7 @@ for (const { name, happen, mend, reason = "aborted" } of accidents) {
     t.test(`${name} in a disk round of a ${route.leg} leg`, async (t) => {
       const disks = await bootForFault(t, route);
       const { error } = await legWithAccident(disks, route, () => happen(disks, route));
-      t.equal(error?.reason, reason, error?.message);
+      t.equal(error?.reason, reason, `it ends: ${error?.message}`);
       await disks.rig.untilAlive(route.from);
       await mend?.(disks, route);
       await checkDiskAftermath(t, disks, route, route.leg);

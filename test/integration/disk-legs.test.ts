@@ -31,6 +31,7 @@ t.test("two disks are equal block for block at each switchover of a journey ther
   const { rig } = disks;
   const [end0, end1] = disks.disks.map(({ lengthBytes }) => lengthBytes);
   let firstWireBytes = 0;
+  await disks.fill("a", "disk0", 44 * MIB, 64 * 1024);
   for (const [leg, from] of route.slice(0, -1).entries()) {
     const to = route[leg + 1] as string;
     await t.test(`leg ${leg + 1}, ${from} to ${to}`, async (t) => {
@@ -44,7 +45,7 @@ t.test("two disks are equal block for block at each switchover of a journey ther
       await disks.io(from, "disk1", `discard ${2 + leg}M 128k`);
       await disks.io(from, "disk1", `write -P ${80 + leg} ${end1 - 512} 512`);
       // A small change in what both sites have.
-      await disks.io(from, "disk0", `write -P ${90 + leg} ${41 * MIB + 40 * 4096 + 512} 512`);
+      await disks.io(from, "disk0", `write -P ${90 + leg} ${44 * MIB + 4096 + 512} 512`);
       // Written, but with what was there before.
       await disks.io(from, "disk1", "write -P 22 60M 512k");
       const { done, source, destination, different } = await disks.comparedLeg(from, to);
@@ -75,10 +76,15 @@ t.test("two disks are equal block for block at each switchover of a journey ther
 });
 
 t.test("what the guest writes while rounds of a leg go on arrives", async (t) => {
-  const disks = await DiskRig.boot(t, [
-    { id: "disk0", lengthBytes: 128 * MIB + 512, initial: ["write -P 1 0 8M"] },
-    { id: "disk1", lengthBytes: 64 * MIB, bus: "virtio-scsi", kind: "raw", fields: { granularity: 4096 } },
-  ]);
+  const disks = await DiskRig.boot(
+    t,
+    [
+      { id: "disk0", lengthBytes: 128 * MIB + 512, initial: ["write -P 1 0 8M"] },
+      { id: "disk1", lengthBytes: 64 * MIB, bus: "virtio-scsi", kind: "raw", fields: { granularity: 4096 } },
+    ],
+    // The link is slow: memory must not change faster than it carries.
+    { dirtyPagesPerSecond: 200 },
+  );
   const { rig } = disks;
   const end = 128 * MIB + 512;
   for (const [from, to] of [
@@ -90,12 +96,14 @@ t.test("what the guest writes while rounds of a leg go on arrives", async (t) =>
       await disks.fill(from, "disk0", 16 * MIB, 8 * MIB);
       await disks.fill(from, "disk1", 0, 4 * MIB);
       const leg = disks.comparedLeg(from, to, { bitsPerSecond: 40e6 });
-      const written = await disks.throughoutLeg(from, leg, async (n) => {
+      const written = await disks.throughoutLeg(from, leg, 12, async (n) => {
+        await disks.io(from, "disk1", `write -P ${n + 100} ${(n % 60) * MIB + 512} 512`);
+        // What is little waits for the stop.
+        if (n > 7) return;
         // Where the round has been, and where it has still to go.
         await disks.fill(from, "disk0", (16 + (n % 8)) * MIB + 4096, 512 * 1024);
         await disks.io(from, "disk0", `write -P ${n} ${end - 4096} 4096`);
         await disks.io(from, "disk0", `write -z ${(23 - (n % 8)) * MIB} 128k`);
-        await disks.io(from, "disk1", `write -P ${n + 100} ${(n % 60) * MIB + 512} 512`);
         await disks.io(from, "disk1", `discard ${n % 4}M 64k`);
         // Written, then as before: it was sent and must be sent again.
         await disks.io(from, "disk0", `write -P ${n % 2} 1M 64k`);

@@ -8,8 +8,7 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { constants, copyFile, mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { constants, copyFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
@@ -17,35 +16,24 @@ import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
 import { isRunning } from "../../cli/qemu/qmp-client.ts";
 import { VmStore } from "../../cli/store/vm-store.ts";
 import { loadCore } from "../../src/core.ts";
+import { makeDisks, type TestDisk } from "./disk-files.ts";
 import {
+  bytesIn,
   differentBlocks,
   flushed,
   type Inserted,
+  readFileRange,
   readRange,
-  runQemuImg,
   runQemuIo,
   writeContent,
   writeRaw,
 } from "./disk-tools.ts";
 import { type LegOptions, Rig, type Teardown } from "./rig.ts";
 
+export type { TestDisk } from "./disk-files.ts";
+
 /** The QEMU program of these tests. */
 export const testQemu = process.env["BFMIG_TEST_QEMU"] ?? "qemu-system-x86_64";
-
-/** A disk of the guest. */
-export interface TestDisk {
-  readonly id: string;
-  /** A multiple of 512. */
-  readonly lengthBytes: number;
-  /** `virtio-blk` by default. */
-  readonly bus?: "virtio-blk" | "virtio-scsi";
-  /** `template`: qcow2 over a raw file that has what `initial` writes. `qcow2` by default. */
-  readonly kind?: "qcow2" | "raw" | "template";
-  /** qemu-io's commands that make the content before the VM starts. */
-  readonly initial?: readonly string[];
-  /** Further fields of the definition. */
-  readonly fields?: Readonly<Record<string, unknown>>;
-}
 
 /** A leg at whose switchover all disks were read, at both sites, while neither copy ran. */
 export interface ComparedDisks {
@@ -119,7 +107,7 @@ export class DiskRig {
     await this.plainIo(site, qdev, "flush");
     const [offset, length] = command.split(" ").slice(-2).map(bytesIn) as [number, number];
     const found = await readRange(flushed(await this.attached(site, id)), offset, length, this.nextFile());
-    if (!found.equals(await readTwin(twin, offset, length))) {
+    if (!found.equals(await readFileRange(twin, offset, length))) {
       throw new Error(`${command} at ${site} has not changed ${id} as it should have`);
     }
   }
@@ -154,10 +142,14 @@ export class DiskRig {
     }
   }
 
-  /** Calls `action` again and again during a leg that goes on as `leg`; returns how often it was done. */
+  /**
+   * Calls `action` during a leg that goes on as `leg`, at most so many times: the agent does nothing meanwhile, and must
+   * come to an end. Returns how often it was called.
+   */
   async throughoutLeg(
     site: string,
     leg: Promise<unknown>,
+    atMost: number,
     action: (n: number) => Promise<void>,
   ): Promise<number> {
     let isOver = false;
@@ -170,10 +162,10 @@ export class DiskRig {
       const info = await this.rig.runs.monitor(site)?.execute<{ status?: string }>("query-migrate");
       return info?.status === "active";
     };
-    while (!isOver) {
+    while (!isOver && done < atMost) {
       if ((await isMigrating().catch(() => false)) && (await this.duringRounds(site, () => action(done))))
         done++;
-      await sleep(100);
+      await sleep(150);
     }
     return done;
   }
@@ -270,7 +262,10 @@ export class DiskRig {
     const devices =
       await monitor.execute<{ device: string; qdev?: string; inserted?: Inserted }[]>("query-block");
     for (const { device, qdev = "", inserted } of devices) {
-      if (inserted && (device === id || qdev === id || qdev.includes(`/peripheral/${id}/`))) {
+      if (
+        inserted &&
+        (inserted["node-name"] === id || device === id || qdev === id || qdev.includes(`/peripheral/${id}/`))
+      ) {
         return { ...inserted, qdev };
       }
     }
@@ -290,28 +285,6 @@ export class DiskRig {
   }
 }
 
-async function makeDisks(test: Teardown, disks: readonly TestDisk[]): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "bfmig-disks-"));
-  test.teardown(() => rm(folder, { recursive: true, force: true }));
-  for (const { id, lengthBytes, kind = "qcow2", initial = [] } of disks) {
-    const path = join(folder, `${id}.img`);
-    const template = join(folder, `${id}.template`);
-    const twin = join(folder, `${id}.twin`);
-    const first = kind === "template" ? template : path;
-    const format = kind === "qcow2" ? "qcow2" : "raw";
-    await runQemuImg(["create", "-q", "-f", format, first, String(lengthBytes)]);
-    await runQemuImg(["create", "-q", "-f", "raw", twin, String(lengthBytes)]);
-    for (const command of initial) {
-      await runQemuIo(["-f", format, "-c", command, first]);
-      await runQemuIo(["-f", "raw", "-c", command, twin]);
-    }
-    if (kind === "template") {
-      await runQemuImg(["create", "-q", "-f", "qcow2", "-b", template, "-F", "raw", path]);
-    }
-  }
-  return folder;
-}
-
 function optionsFor(
   folder: string,
   disks: readonly TestDisk[],
@@ -322,6 +295,8 @@ function optionsFor(
     // A small content makes the legs short: disks are what these tests are about.
     fillBytes: 8 << 20,
     workingSetBytes: 1 << 20,
+    // The agent must be halted between two messages of the handover, also where programs wait for one another.
+    rttMs: 60,
     disks: disks.map(({ id, bus = "virtio-blk", fields }) => ({
       id,
       file: join(folder, `${id}.img`),
@@ -330,22 +305,4 @@ function optionsFor(
     })),
     ...changes,
   };
-}
-
-/** A number with qemu-io's unit. */
-function bytesIn(text: string): number {
-  const found = /^(\d+)([kMG]?)$/.exec(text);
-  if (!found) throw new Error(`${text} is no number of bytes`);
-  return Number(found[1]) * { "": 1, k: 1 << 10, M: 1 << 20, G: 1 << 30 }[found[2] as "" | "k" | "M" | "G"];
-}
-
-async function readTwin(path: string, offset: number, length: number): Promise<Buffer> {
-  const file = await open(path);
-  try {
-    if ((await stat(path)).size < offset + length) throw new Error(`${path} ends before ${offset + length}`);
-    const { buffer } = await file.read(Buffer.alloc(length), 0, length, offset);
-    return buffer;
-  } finally {
-    await file.close();
-  }
 }

@@ -1,7 +1,7 @@
 /** Disk images read and compared by QEMU's own programs. */
 
 import { execFile } from "node:child_process";
-import { open, readFile, rm } from "node:fs/promises";
+import { open, readFile, rm, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { openContent } from "../../cli/disk/image-content.ts";
 import type { ImageStore } from "../../cli/disk/image-store.ts";
@@ -56,6 +56,25 @@ export async function readRange(chain: string, offset: number, size: number, pat
   const bytes = await readFile(path);
   await rm(path);
   return bytes;
+}
+
+/** Bytes of a raw file. */
+export async function readFileRange(path: string, offset: number, length: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    if ((await stat(path)).size < offset + length) throw new Error(`${path} ends before ${offset + length}`);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, offset);
+    return buffer;
+  } finally {
+    await file.close();
+  }
+}
+
+/** A number as qemu-io takes it, with its unit. */
+export function bytesIn(text: string): number {
+  const found = /^(\d+)([kMG]?)$/.exec(text);
+  if (!found) throw new Error(`${text} is no number of bytes`);
+  return Number(found[1]) * { "": 1, k: 1 << 10, M: 1 << 20, G: 1 << 30 }[found[2] as "" | "k" | "M" | "G"];
 }
 
 /** Blocks in which two raw files differ, as a short text; empty if there are none. */

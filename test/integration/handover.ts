@@ -22,9 +22,13 @@ export interface Handover {
   readonly end: Promise<LegEnd>;
 }
 
-/** A leg from a to b whose source agent is halted before it has read PREPARED. */
-export async function handover(t: Test, onState: (state: string) => void = () => {}): Promise<Handover> {
-  const rig = await Rig.boot(t);
+/** A leg from a to b whose source agent is halted before it has read PREPARED. `boot` gives a rig with the VM at a. */
+export async function handover(
+  t: Test,
+  onState: (state: string) => void = () => {},
+  boot: () => Promise<Rig> = () => Rig.boot(t),
+): Promise<Handover> {
+  const rig = await boot();
   const counter = await rig.counter("a");
   let isHalted: () => void = () => {};
   const halted = new Promise<void>((resolve) => {
@@ -42,12 +46,16 @@ export async function handover(t: Test, onState: (state: string) => void = () =>
 }
 
 /** The same, then let go until RELEASED is durable, with a link that holds COMMIT back. */
-export async function handoverToReleased(t: Test, holdMs = foreverMs): Promise<Handover> {
+export async function handoverToReleased(
+  t: Test,
+  holdMs = foreverMs,
+  boot?: () => Promise<Rig>,
+): Promise<Handover> {
   let isReleased: () => void = () => {};
   const released = new Promise<void>((resolve) => {
     isReleased = resolve;
   });
-  const begun = await handover(t, (state) => state === "released" && isReleased());
+  const begun = await handover(t, (state) => state === "released" && isReleased(), boot);
   const { rig } = begun;
   const link = rig.testbed.link("a", "b");
   // PREPARED is the last that the destination sends: when nothing comes any more, it has crossed the link.

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { openDigests } from "../../cli/disk/image-content.ts";
 import { baseIdOf, type CommonBase, findCommonBase, ownBaseOf } from "../../cli/leg/common-base.ts";
 import { readDigests, type StoredGeneration } from "../../cli/store/generation-reader.ts";
 import { Holders } from "../../cli/store/holders.ts";
@@ -16,11 +17,7 @@ const idOf = ({ manifest }: StoredGeneration): GenerationId => ({
 });
 const foreign: GenerationId = { generation: 9, root: "9".repeat(64) };
 
-async function search(
-  model: ModelStore,
-  offered: readonly GenerationId[],
-  disks: readonly DiskShape[] = [],
-) {
+async function search(model: ModelStore, offered: readonly GenerationId[], disks: readonly DiskShape[] = []) {
   const warnings: string[] = [];
   const { core, key, store } = model;
   const warn = (message: string) => warnings.push(message);
@@ -192,7 +189,15 @@ async function withDisks(model: ModelStore): Promise<{ all: StoredGeneration[]; 
   const log = await addImage(model, "log", new Uint8Array(4 * page).map(noiseFrom(2)));
   const disks = [await diskOf(model, root), await diskOf(model, log)];
   const first = await model.add(memory, null, "device", disks);
-  const overlay = await addOverlay(model, root, new Map([[3, "data"], [5, "zero"]]), 3);
+  const overlay = await addOverlay(
+    model,
+    root,
+    new Map([
+      [3, "data"],
+      [5, "zero"],
+    ]),
+    3,
+  );
   const next = [await diskOf(model, overlay), disks[1]];
   const second = await model.add(nextMemory(memory, 1), first, "device", next);
   return { all: [first, second], images: [root, log, overlay] };
@@ -240,25 +245,53 @@ t.test("a disk that was resized ends the leg, with both sizes", async (t) => {
   t.strictSame(base, { mode: "nothing" }, "a leg that builds on nothing does not mind");
 });
 
-t.test("disks that were added, taken away or put in another order make a first leg, with a warning", async (t) => {
-  const model = await ModelStore.create(t.testdir());
-  const { all } = await withDisks(model);
-  const newDisk: DiskShape = { name: "new", lengthBytes: page };
-  const others: [readonly DiskShape[], RegExp][] = [
-    [[rootDisk, logDisk, newDisk], /Generation 2 of web1 cannot be built on: disk new is not expected$/],
-    [[rootDisk], /disk log is missing or in another place$/],
-    [[logDisk, rootDisk], /disk root is missing or in another place$/],
-    [[], /disk root is missing or in another place$/],
-  ];
-  for (const [disks, message] of others) {
-    const { base, warnings } = await search(model, [idOf(all[1])], disks);
+t.test(
+  "disks that were added, taken away or put in another order make a first leg, with a warning",
+  async (t) => {
+    const folder = t.testdir();
+    const model = await ModelStore.create(folder);
+    const { all } = await withDisks(model);
+    const newDisk: DiskShape = { name: "new", lengthBytes: page };
+    const others: [readonly DiskShape[], RegExp][] = [
+      [[rootDisk, logDisk, newDisk], /Generation 2 of web1 cannot be built on: disk new is not expected$/],
+      [[rootDisk], /disk log is missing or in another place$/],
+      [[logDisk, rootDisk], /disk root is missing or in another place$/],
+      [[], /disk root is missing or in another place$/],
+    ];
+    for (const [disks, message] of others) {
+      const { base, warnings } = await search(model, [idOf(all[1])], disks);
+      t.strictSame(base, { mode: "nothing" });
+      t.match(warnings, [message]);
+      t.equal(warnings.length, 1);
+    }
+    const plain = await ModelStore.create(join(folder, "plain"));
+    const [first] = await plain.addChain(0);
+    const { base, warnings } = await search(plain, [idOf(first)], [newDisk]);
     t.strictSame(base, { mode: "nothing" });
-    t.match(warnings, [message]);
-    t.equal(warnings.length, 1);
-  }
-  const plain = await ModelStore.create(t.testdir("plain", {}));
-  const [first] = await plain.addChain(0);
-  const { base, warnings } = await search(plain, [idOf(first)], [newDisk]);
-  t.strictSame(base, { mode: "nothing" });
-  t.match(warnings, [/disk new is not expected/]);
+    t.match(warnings, [/disk new is not expected/]);
+  },
+);
+
+t.test("digests of what only the peer has need those of its disks too", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { all, images } = await withDisks(model);
+  const { core, key, store } = model;
+  const holders = new Holders(store.path);
+  await keepForeign(model, foreign, await readDigests(all[0]));
+  t.equal(generationOf((await search(model, [foreign, idOf(all[0])], [rootDisk, logDisk])).base), 1);
+  const keep = async ({ image }: ModelImage) => {
+    const { digests, close } = await openDigests(core, key, store.images, image.id);
+    await holders.keepDiskDigests(core, key, foreign, image.disk, digests);
+    close();
+  };
+  await keep(images[0]);
+  t.strictSame(
+    (await search(model, [foreign], [rootDisk, logDisk])).base,
+    { mode: "nothing" },
+    "one is missing",
+  );
+  await keep(images[1]);
+  const { base, warnings } = await search(model, [foreign], [rootDisk, logDisk]);
+  t.strictSame(baseIdOf(base), foreign);
+  t.strictSame(warnings, []);
 });

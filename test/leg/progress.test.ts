@@ -144,9 +144,12 @@ t.test("the first round of the disks is a phase of its own, and what is left of 
   ]);
 });
 
-t.test("the share of disks is cautious before anything changed, and never more than the blocks", async (t) => {
-  const { leg } = progress(t);
-  t.equal(leg.diskShare({ changedBytes: 0, frameBytes: 0 }), 1);
-  t.equal(leg.diskShare({ changedBytes: 8192, frameBytes: 2048 }), 0.25);
-  t.equal(leg.diskShare({ changedBytes: 4096, frameBytes: 5000 }), 1);
-});
+t.test(
+  "the share of disks is cautious before anything changed, and never more than the blocks",
+  async (t) => {
+    const { leg } = progress(t);
+    t.equal(leg.diskShare({ changedBytes: 0, frameBytes: 0 }), 1);
+    t.equal(leg.diskShare({ changedBytes: 8192, frameBytes: 2048 }), 0.25);
+    t.equal(leg.diskShare({ changedBytes: 4096, frameBytes: 5000 }), 1);
+  },
+);

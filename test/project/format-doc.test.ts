@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import t from "tap";
+import { maxChainImages } from "../../cli/disk/image-store.ts";
 import { loadCore } from "../../src/core.ts";
 import { sealFrame } from "../../src/delta/frame.ts";
 import {
@@ -16,12 +17,13 @@ import {
   RecordKind,
 } from "../../src/delta/vocabulary.ts";
 import { digestBytes } from "../../src/generation/digest-tree.ts";
+import { diskLimits } from "../../src/generation/disks.ts";
 import { geometryLimits } from "../../src/generation/geometry.ts";
 import {
   encodeManifest,
   generationFileNames,
   type Manifest,
-  manifestFormat,
+  manifestFormats,
   maxManifestBytes,
 } from "../../src/generation/manifest.ts";
 
@@ -57,9 +59,12 @@ t.test("kinds, codecs and records have the numbers of the code", async (t) => {
 });
 
 t.test("limits have the values of the code, and none is left out", async (t) => {
-  const values: Record<string, number> = { maxPagesPayloadBytes, maxManifestBytes };
+  const values: Record<string, number> = { maxPagesPayloadBytes, maxManifestBytes, maxChainImages };
   for (const [name, value] of Object.entries(frameLimits)) values[`frameLimits.${name}`] = value;
   for (const [name, value] of Object.entries(geometryLimits)) values[`geometryLimits.${name}`] = value;
+  for (const name of ["disks", "nameCharacters", "lengthBytes"] as const) {
+    values[`diskLimits.${name}`] = diskLimits[name];
+  }
   t.strictSame(Object.fromEntries(table("limit").map(([, value, name]) => [name, Number(value)])), values);
 });
 
@@ -107,7 +112,7 @@ t.test(
   async (t) => {
     const digest = "ab".repeat(32);
     const manifest: Manifest = {
-      format: manifestFormat,
+      format: 2,
       vm: "web1",
       generation: 2,
       root: digest,
@@ -119,6 +124,7 @@ t.test(
       accelerator: "tcg",
       base: { generation: 1, root: digest },
       regions: [{ name: "pc.ram", kind: "ram", lengthBytes: pageBytes }],
+      disks: [{ name: "disk0", lengthBytes: 512, image: "disk0-00000000" }],
       deviceBytes: 1,
       deviceDigest: digest,
       records: noRecords(),
@@ -136,7 +142,7 @@ t.test(
       Object.keys(parsed.manifest),
       rows.map(([name]) => name),
     );
-    t.equal(rows.find(([name]) => name === "format")?.[1], String(manifestFormat));
+    t.equal(rows.find(([name]) => name === "format")?.[1], manifestFormats.join(" or "));
     t.ok(rows.find(([name]) => name === "files")?.[2].endsWith(generationFileNames.join(", ")));
     t.match(text, /^\{"manifest":\{.*\},"digest":"[0-9a-f]{64}"\}\n$/);
     const inner = JSON.stringify(parsed.manifest);

@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import type { StoredGeneration } from "../../cli/store/generation-reader.ts";
 import { IntegrityLedger } from "../../cli/store/integrity.ts";
-import { ModelStore, page } from "./model-store.ts";
+import { addImage, addOverlay, diskOf, type ModelImage } from "./model-disks.ts";
+import { firstMemory, ModelStore, nextMemory, noiseFrom, page } from "./model-store.ts";
 
 /** Changes one bit of a file behind the store's back, and keeps its times. */
 function flipBit({ directory }: StoredGeneration, name: string, at: number): void {
@@ -229,4 +230,85 @@ t.test("no check leaves a file open", async (t) => {
     t.match(await ledger.check(model.core, model.key, generation), /digests: 9 bytes, \d+ expected/);
   }
   t.equal(openFiles(), before);
+});
+
+/** Two generations; the disk of the second one lies over that of the first. */
+async function withDisks(t: Test) {
+  const model = await ModelStore.create(t.testdir());
+  const base = await addImage(model, "root", new Uint8Array(20 * page + 512).map(noiseFrom(1)));
+  const own = new Map([
+    [2, "data"],
+    [5, "zero"],
+  ] as const);
+  const top = await addOverlay(model, base, own, 2);
+  const memory = firstMemory(model.memoryBytes);
+  const first = await model.add(memory, null, "device", [await diskOf(model, base)]);
+  const second = await model.add(nextMemory(memory, 1), first, "device", [await diskOf(model, top)]);
+  return { model, base, top, first, second, ledger: new IntegrityLedger(model.store) };
+}
+
+/** Files of an image in the store. */
+const filesOfImage = ({ store }: ModelStore, { image }: ModelImage) => [
+  store.images.pathOf(image),
+  store.images.digestsPathOf(image),
+];
+
+t.test("images and digests of disks belong to what must not be touched", async (t) => {
+  const { model, base, top, first, second, ledger } = await withDisks(t);
+  const ensure = (generation: StoredGeneration) => ledger.ensure(model.core, model.key, generation);
+  for (const generation of [first, second]) {
+    t.equal(await ensure(generation), null);
+    t.ok(await ledger.isUntouched(generation));
+  }
+  for (const path of [...filesOfImage(model, base), ...filesOfImage(model, top)]) {
+    utimesSync(path, 1, 1);
+    t.notOk(await ledger.isUntouched(second), path);
+    t.equal(await ensure(second), null, "it is as it was");
+    t.ok(await ledger.isUntouched(second));
+  }
+  t.notOk(await ledger.isUntouched(first));
+});
+
+t.test("an image that was altered sets aside what reads it, in whatever layer it is", async (t) => {
+  const { model, base, top, first, second, ledger } = await withDisks(t);
+  for (const generation of [first, second]) await ledger.record(generation);
+  const [path] = filesOfImage(model, base);
+  const bytes = readFileSync(path);
+  bytes[9 * page + 7] ^= 1;
+  writeFileSync(path, bytes);
+  const ensure = (generation: StoredGeneration) => ledger.ensure(model.core, model.key, generation);
+  const problem = "block 9 of disk root is not what was committed";
+  t.equal(await ensure(second), problem);
+  t.equal(await ensure(first), problem);
+  t.strictSame(await numbersIn(model), []);
+  t.equal(await model.store.sweep(), 0, "the images of what was set aside stay to be looked at");
+  t.ok([base, top].every((one) => existsSync(filesOfImage(model, one)[0])));
+});
+
+t.test("digests of disks must have the root, and be there", async (t) => {
+  for (const act of ["alter", "remove", "remove the descriptor"]) {
+    const { model, top, first, second, ledger } = await withDisks(t);
+    const [, path] = filesOfImage(model, top);
+    if (act === "alter") {
+      const bytes = readFileSync(path);
+      bytes[4096] ^= 1;
+      writeFileSync(path, bytes);
+    } else rmSync(act === "remove" ? path : join(model.store.images.path, `${top.image.id}.json`));
+    const problem = await ledger.ensure(model.core, model.key, second);
+    t.match(problem, act === "alter" ? /digest/ : /a file of it is missing/, act);
+    t.equal(await ledger.ensure(model.core, model.key, first), null, "the one under it is not concerned");
+  }
+});
+
+t.test("a check of own blocks reads more where what lies under them was touched", async (t) => {
+  const { model, base, first, second, ledger } = await withDisks(t);
+  const { core, key } = model;
+  const [path] = filesOfImage(model, base);
+  const bytes = readFileSync(path);
+  bytes[9 * page] ^= 1;
+  await ledger.record(first);
+  t.equal(await ledger.check(core, key, second, () => true, true), null);
+  writeFileSync(path, bytes);
+  const problem = await ledger.check(core, key, second, () => true, true);
+  t.equal(problem, "block 9 of disk root is not what was committed");
 });

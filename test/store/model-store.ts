@@ -4,7 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { compact } from "../../cli/store/compaction.ts";
 import { GenerationContent, readDigests, type StoredGeneration } from "../../cli/store/generation-reader.ts";
-import { beginGeneration } from "../../cli/store/generation-writer.ts";
+import { beginGeneration, type GenerationWriter } from "../../cli/store/generation-writer.ts";
 import { VmStore } from "../../cli/store/vm-store.ts";
 import { toHex } from "../../src/bytes.ts";
 import { type Core, loadCore } from "../../src/core.ts";
@@ -26,6 +26,9 @@ const smallRegions: readonly Region[] = [
 
 /** A disk as a generation names it, with what its root covers. */
 export type ModelDisk = ManifestDisk & DiskTop;
+
+/** Adds frames of disks to a generation that is being written, and says which disks it then has. */
+export type DiskFrames = (writer: GenerationWriter, sequence: FrameSequence) => Promise<readonly ModelDisk[]>;
 
 /** A store with one VM, and the memory of each generation. */
 export class ModelStore {
@@ -64,7 +67,7 @@ export class ModelStore {
     memory: Uint8Array,
     base: StoredGeneration | null = null,
     device = "device",
-    disks: readonly ModelDisk[] = [],
+    given: readonly ModelDisk[] | DiskFrames = [],
   ): Promise<StoredGeneration> {
     const { generations } = await this.store.list();
     const generation = (generations.at(-1)?.manifest.generation ?? 0) + 1;
@@ -103,6 +106,7 @@ export class ModelStore {
       }
     }
     encoder.flush();
+    const disks = typeof given === "function" ? await given(writer, sequence) : given;
     const state = new TextEncoder().encode(device);
     const digest = core.blake3(state, key);
     const frames = encodeDeviceFrames(core, state, sequence.next);
@@ -117,8 +121,7 @@ export class ModelStore {
       machine: "pc-i440fx-7.2",
       accelerator: "tcg" as const,
     };
-    const manifest = await writer.finish(
-      start, {
+    const manifest = await writer.finish(start, {
       digests: digests.digests,
       device: { frames, bytes: state.length, digest },
       disks: disks.map(({ name, lengthBytes, image }) => ({ name, lengthBytes, image })),

@@ -1,9 +1,11 @@
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
 import { Holders } from "../../cli/store/holders.ts";
 import { expendable, prune } from "../../cli/store/retention.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
-import { firstMemory, ModelStore } from "./model-store.ts";
+import { addImage, addOverlay, diskOf } from "./model-disks.ts";
+import { firstMemory, ModelStore, page } from "./model-store.ts";
 
 t.test("what the newest generations stand on stays", async (t) => {
   const model = await ModelStore.create(t.testdir());
@@ -40,4 +42,39 @@ t.test("digests of a pruned generation that another site holds are kept", async 
   const kept = await holders.readDigests(model.core, { generation, root });
   t.equal(kept?.digests.length, model.geometry.totalPages * 16);
   t.equal(Buffer.from(kept?.deviceDigest ?? []).toString("hex"), first.manifest.deviceDigest);
+});
+
+t.test("digests of a pruned generation's disks are kept too, where the key is at hand", async (t) => {
+  const folder = t.testdir();
+  for (const hasKey of [true, false]) {
+    const model = await ModelStore.create(join(folder, String(hasKey)));
+    const { core, key, store } = model;
+    const disk = await addImage(model, "root", new Uint8Array(5 * page).fill(3));
+    const named = await diskOf(model, disk);
+    const first = await model.add(firstMemory(model.memoryBytes), null, "device", [named]);
+    await model.add(firstMemory(model.memoryBytes), null, "device", [named]);
+    const holders = new Holders(store.path);
+    const { generation, root } = first.manifest;
+    await holders.record("c", { generation, root });
+    t.strictSame(await prune(core, hasKey ? key : null, store, 1), [1]);
+    const kept = await holders.openDiskDigests(core, key, { generation, root }, "root", 5);
+    if (hasKey) t.strictSame(kept?.digests.top(), named.top);
+    else t.equal(kept, null);
+    kept?.close();
+    t.equal(await store.sweepImages(), 0, "the image is still named");
+  }
+});
+
+t.test("images of pruned generations go with the next sweep, those that others stand on stay", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { core, key, store } = model;
+  const base = await addImage(model, "root", new Uint8Array(20 * page).fill(3));
+  const overlay = await addOverlay(model, base, new Map([[1, "data"]]), 1);
+  const other = await addImage(model, "root", new Uint8Array(20 * page).fill(4));
+  for (const image of [other, base, overlay]) {
+    await model.add(firstMemory(model.memoryBytes), null, "device", [await diskOf(model, image)]);
+  }
+  t.strictSame(await prune(core, key, store, 1), [2, 1]);
+  t.equal(await store.sweepImages(), 3, "descriptor, blocks and digests of one image");
+  t.strictSame([...(await store.images.list()).keys()].sort(), [base.image.id, overlay.image.id].sort());
 });

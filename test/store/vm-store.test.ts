@@ -1,7 +1,9 @@
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ModelStore } from "./model-store.ts";
+import { diskBytesOf } from "../../cli/store/vm-store.ts";
+import { addImage, addOverlay, diskOf } from "./model-disks.ts";
+import { firstMemory, ModelStore, page } from "./model-store.ts";
 
 t.test(
   "folders that are no usable generation are listed with the reason, and the rest is usable",
@@ -71,4 +73,52 @@ t.test("a sweep removes what was never completed and nothing else", async (t) =>
   t.equal(await model.store.sweep(), 0);
   t.strictSame((await model.store.list()).generations.length, 2);
   t.strictSame(readdirSync(path).sort(), ["generations", "images"]);
+});
+
+t.test("images that a generation names stay in a sweep, also one that was set aside", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { store } = model;
+  const memory = firstMemory(model.memoryBytes);
+  const content = new Uint8Array(3 * page).fill(1);
+  const [one, two, unnamed] = await Promise.all([1, 2, 3].map(() => addImage(model, "root", content)));
+  const first = await model.add(memory, null, "device", [await diskOf(model, one)]);
+  await model.add(memory, null, "device", [await diskOf(model, two)]);
+  t.strictSame(await store.namedImages(), new Set([one.image.id, two.image.id]));
+  renameSync(first.directory, join(store.generationsPath, "damaged-1-123"));
+  t.equal(await store.sweep(), 3);
+  const left = await store.images.list();
+  t.ok(left.has(one.image.id) && left.has(two.image.id) && !left.has(unnamed.image.id));
+});
+
+t.test("while a manifest cannot be read no image is removed", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { store } = model;
+  const image = await addImage(model, "root", new Uint8Array(3 * page).fill(1));
+  const named = [await diskOf(model, image)];
+  const { directory } = await model.add(firstMemory(model.memoryBytes), null, "device", named);
+  const path = join(directory, "manifest.json");
+  const bytes = readFileSync(path);
+  writeFileSync(path, bytes.subarray(1));
+  t.equal(await store.namedImages(), null);
+  t.equal(await store.sweepImages(), 0);
+  writeFileSync(path, bytes);
+  t.equal(await store.sweepImages(), 0);
+  await store.remove(1);
+  t.equal(await store.sweepImages(), 3);
+});
+
+t.test("the size of a generation has its own images in it, not those under them", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const { store } = model;
+  const base = await addImage(model, "root", new Uint8Array(200 * page).fill(1));
+  const top = await addOverlay(model, base, new Map([[1, "data"]]), 1);
+  const memory = firstMemory(model.memoryBytes);
+  const plain = await model.add(memory);
+  const full = await model.add(memory, null, "device", [await diskOf(model, base)]);
+  const small = await model.add(memory, null, "device", [await diskOf(model, top)]);
+  const [without, onBase, onTop] = await Promise.all(
+    [plain, full, small].map((one) => diskBytesOf(store, one)),
+  );
+  t.ok(onBase - without >= 200 * page);
+  t.ok(onTop > without && onTop - without < 40 * page);
 });

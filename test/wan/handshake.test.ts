@@ -113,7 +113,10 @@ t.test("another version of the protocol is refused by its number, on either side
   const url = await impostor(t, (socket) => {
     socket.send(JSON.stringify({ type: "challenge", protocol: protocolVersion + 1, nonce: newNonce() }));
   });
-  await t.rejects(dial(url, "b", a), new RegExp(`version ${protocolVersion + 1}, this site speaks ${protocolVersion}$`));
+  await t.rejects(
+    dial(url, "b", a),
+    new RegExp(`version ${protocolVersion + 1}, this site speaks ${protocolVersion}$`),
+  );
 
   const { url: ours, refused, peers } = await listening(t);
   const socket = new WebSocket(ours);

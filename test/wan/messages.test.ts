@@ -73,7 +73,12 @@ t.test("a peer cannot name paths, arguments or executables", async (t) => {
   ]) {
     t.throws(() => decode({ ...prepare, vm: { ...vm, ...more } }), FormatError, Object.keys(more)[0]);
   }
-  for (const more of [{ file: "/etc/passwd" }, { format: "raw" }, { cache: "none" }, { image: "disk0-00000000" }]) {
+  for (const more of [
+    { file: "/etc/passwd" },
+    { format: "raw" },
+    { cache: "none" },
+    { image: "disk0-00000000" },
+  ]) {
     const disks = [{ ...vm.disks[0], ...more }];
     t.throws(() => decode({ ...prepare, vm: { ...vm, disks } }), FormatError, Object.keys(more)[0]);
   }
@@ -102,7 +107,11 @@ t.test("numbers stay within what they can mean", async (t) => {
   t.throws(() => decode({ ...messages["holder"], frames: (1 << 16) + 1 }), FormatError);
   for (const lengthBytes of [...bad, 2 ** 44 + 512]) {
     const disks = [{ ...vm.disks[0], lengthBytes }];
-    t.throws(() => decode({ ...messages["prepare"], vm: { ...vm, disks } }), FormatError, String(lengthBytes));
+    t.throws(
+      () => decode({ ...messages["prepare"], vm: { ...vm, disks } }),
+      FormatError,
+      String(lengthBytes),
+    );
   }
 });
 
