@@ -14,9 +14,9 @@ import { isValidName } from "../store/vm-name.ts";
 import { readToken } from "../wan/authentication.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import { dial, type Identity } from "../wan/handshake.ts";
+import { forgetReplacedFiles, resolveDisks } from "./disk-files.ts";
 import { ManagedVm } from "./managed-vm.ts";
 import { PeerPool } from "./peer-pool.ts";
-import { forgetReplacedFiles, resolveDisks } from "./vm-disks.ts";
 import { VmKeys } from "./vm-keys.ts";
 import { checkDefinition } from "./vm-launch.ts";
 

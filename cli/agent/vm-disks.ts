@@ -3,70 +3,20 @@
  * never runs on an image that has digests, for a generation may need it.
  */
 
-import { access, constants, stat } from "node:fs/promises";
 import { resolve } from "node:path";
-import { probeFormat } from "../../src/disk/index.ts";
-import { diskLimits } from "../../src/generation/disks.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
-import type { DiskBus, VmDefinition, VmDisk } from "../config/vm-definition.ts";
+import type { DiskBus, VmDisk } from "../config/vm-definition.ts";
 import { BlockHost } from "../disk/block-host.ts";
 import { chainNodes, nodeName } from "../disk/block-nodes.ts";
-import { openFileSource } from "../disk/file-source.ts";
-import { backingFilesOf, describeExternal } from "../disk/image-content.ts";
+import { describeExternal } from "../disk/image-content.ts";
 import { createOverlay } from "../disk/image-creation.ts";
 import type { ImageDescriptor, ImageStore } from "../disk/image-store.ts";
-import { messageOf, OperationError } from "../errors.ts";
+import { OperationError } from "../errors.ts";
 import type { LegDisk } from "../leg/source-disks.ts";
 import type { DiskSpec } from "../qemu/arguments.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
+import { describeFile, diskError } from "./disk-files.ts";
 import type { ManagedVm } from "./managed-vm.ts";
-
-/**
- * The definition with formats and sizes of the operator's files filled in: what a guest writes to a raw disk later must
- * not decide how it is read. Throws OperationError "usage" unless the files are images that can be moved.
- */
-export async function resolveDisks(definition: VmDefinition, images: ImageStore): Promise<VmDefinition> {
-  const { images: current } = await images.current();
-  const disks: VmDisk[] = [];
-  for (const disk of definition.disks) {
-    if (disk.file === null) {
-      if (current[disk.id] === undefined)
-        fail("usage", disk, "it has no file; name an image in its field 'file'");
-      disks.push(disk);
-      continue;
-    }
-    try {
-      await access(disk.file, constants.R_OK | constants.W_OK);
-      const { lengthBytes, imageFormat } = await external(images, disk);
-      backingFilesOf(disk.file, imageFormat);
-      if (lengthBytes % diskLimits.sectorBytes !== 0) {
-        throw new Error(`its size of ${lengthBytes} bytes is no multiple of ${diskLimits.sectorBytes}`);
-      }
-      if (disk.sizeBytes !== null && disk.sizeBytes !== lengthBytes) {
-        throw new Error(`${disk.file} has ${lengthBytes} bytes, the definition says ${disk.sizeBytes}`);
-      }
-      disks.push({ ...disk, format: imageFormat, sizeBytes: lengthBytes });
-    } catch (error) {
-      fail("usage", disk, messageOf(error));
-    }
-  }
-  return { ...definition, disks };
-}
-
-/** A disk whose definition names another file than before begins with that one. */
-export async function forgetReplacedFiles(vm: ManagedVm, next: VmDefinition): Promise<void> {
-  const { images } = vm.store;
-  const current = await images.current();
-  const kept = { ...current.images };
-  const aside = [...current.aside];
-  for (const { id, file } of vm.definition.disks) {
-    const replaced = next.disks.find((disk) => disk.id === id)?.file;
-    if (replaced === file || kept[id] === undefined) continue;
-    aside.push(kept[id]);
-    delete kept[id];
-  }
-  if (aside.length > current.aside.length) await images.setCurrent({ ...current, images: kept, aside });
-}
 
 /** The disks as the VM's command line has them. `chains` are newest first, in the order of the definition. */
 export function diskSpecs(vm: ManagedVm, chains: readonly (readonly ImageDescriptor[])[]): DiskSpec[] {
@@ -83,7 +33,7 @@ export async function currentChains(vm: ManagedVm): Promise<ImageDescriptor[][]>
   const { images: current } = await images.current();
   return await Promise.all(
     vm.definition.disks.map(async (disk) => {
-      const id = current[disk.id] ?? fail("failed", disk, "nothing is recorded of it here");
+      const id = current[disk.id] ?? diskError("failed", disk, "nothing is recorded of it here");
       return await images.chain(id);
     }),
   );
@@ -102,7 +52,7 @@ export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void>
     for (const disk of definition.disks) {
       const id = next[disk.id];
       if (id === undefined) {
-        const image = await external(images, disk);
+        const image = await describeFile(images, disk);
         await images.write(image);
         next[disk.id] = image.id;
         continue;
@@ -203,12 +153,12 @@ export async function legDisks(
       const { id, bus, granularityBytes } = disk;
       const inserted = findDevice(devices, disk);
       const image = await store.images.read(
-        current[id] ?? fail("failed", disk, "nothing is recorded of it here"),
+        current[id] ?? diskError("failed", disk, "nothing is recorded of it here"),
       );
       const lengthBytes = inserted.image["virtual-size"];
       if (lengthBytes !== image.lengthBytes) {
         const from = `from ${image.lengthBytes} to ${lengthBytes} bytes`;
-        fail("aborted", disk, `it was resized ${from}; a disk that moves keeps its size`);
+        diskError("aborted", disk, `it was resized ${from}; a disk that moves keeps its size`);
       }
       return { name: id, bus, granularityBytes, lengthBytes, node: String(inserted["node-name"]), image };
     }),
@@ -231,11 +181,12 @@ export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
       continue;
     }
     if (known)
-      fail("failed", disk, `QEMU has ${filename}, and ${store.images.pathOf(known)} is recorded here`);
+      diskError("failed", disk, `QEMU has ${filename}, and ${store.images.pathOf(known)} is recorded here`);
     if (disk.file !== null && resolve(filename) !== disk.file) {
-      fail("failed", disk, `QEMU has ${filename}, the definition says ${disk.file}`);
+      diskError("failed", disk, `QEMU has ${filename}, the definition says ${disk.file}`);
     }
-    if (format !== "raw" && format !== "qcow2") fail("failed", disk, `its format ${format} is not supported`);
+    if (format !== "raw" && format !== "qcow2")
+      diskError("failed", disk, `its format ${format} is not supported`);
     const image = describeExternal(store.images, disk.id, filename, format);
     await store.images.write(image);
     next[disk.id] = image.id;
@@ -249,7 +200,7 @@ function findDevice(devices: readonly BlockDevice[], disk: VmDisk): NonNullable<
     ({ device, qdev, inserted }) =>
       inserted?.["node-name"] === id || device === id || qdev === id || qdev?.includes(`/peripheral/${id}/`),
   );
-  return found?.inserted ?? fail("failed", disk, "QEMU has no block device of that id");
+  return found?.inserted ?? diskError("failed", disk, "QEMU has no block device of that id");
 }
 
 async function overlayOn(
@@ -262,24 +213,4 @@ async function overlayOn(
   await createOverlay(qmp, images, overlay, below, granularityBytes);
   await images.write(overlay);
   return overlay.id;
-}
-
-async function external(images: ImageStore, disk: VmDisk): Promise<ImageDescriptor> {
-  const { file } = disk;
-  if (file === null) return fail("failed", disk, "it has no file, and no image of it is here");
-  if (!(await stat(file)).isFile()) fail("failed", disk, `${file} is not a regular file`);
-  return describeExternal(images, disk.id, file, disk.format ?? formatOf(file));
-}
-
-function formatOf(path: string): "raw" | "qcow2" {
-  const source = openFileSource(path);
-  try {
-    return probeFormat(source);
-  } finally {
-    source.close();
-  }
-}
-
-function fail(reason: "usage" | "failed" | "aborted", disk: VmDisk, why: string): never {
-  throw new OperationError(reason, `Cannot use disk ${disk.id}: ${why}`);
 }

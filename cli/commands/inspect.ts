@@ -47,8 +47,9 @@ function explain(inspection: Inspection, listed: readonly FrameLine[]): void {
   if (inspection.kind === "frames") explainFrames(inspection, listed);
   else if (inspection.kind === "qemu-stream") explainStream(inspection);
   else if (inspection.kind === "manifest") explainManifest(inspection.manifest);
-  else if (inspection.kind === "image" || inspection.kind === "digests") explainGenerationFile(inspection);
-  else explainImageRecord(inspection);
+  else if ("levels" in inspection || "current" in inspection || "file" in inspection) {
+    explainImageRecord(inspection);
+  } else explainGenerationFile(inspection);
 }
 
 function explainFrames(summary: FramesSummary, listed: readonly FrameLine[]): void {

@@ -6,7 +6,7 @@ import { digestLevels, windowBytes } from "../../src/generation/block-digest-lay
 import { blocksOf } from "../../src/generation/disks.ts";
 import { imageIdPattern } from "../../src/generation/manifest.ts";
 import { type CurrentDisks, type ImageDescriptor, ImageStore } from "../disk/image-store.ts";
-import { OperationError } from "../errors.ts";
+import { messageOf, OperationError } from "../errors.ts";
 import { DigestLayer, presentEntries } from "../verify/digest-layer.ts";
 import { recordProblem } from "../verify/vm-images.ts";
 
@@ -57,7 +57,10 @@ export async function inspectImageRecord(path: string): Promise<ImageRecordSumma
   const name = basename(path);
   if (name === "disks.json") {
     checkRecord(path);
-    return { kind: "current-disks", current: await new ImageStore(dirname(path)).current() };
+    const current = await new ImageStore(dirname(path)).current().catch((error: unknown) => {
+      throw new OperationError("failed", `Cannot inspect ${path}: ${messageOf(error)}`, { cause: error });
+    });
+    return { kind: "current-disks", current };
   }
   if (basename(dirname(path)) !== "images") return null;
   const images = new ImageStore(dirname(dirname(path)));

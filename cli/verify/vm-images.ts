@@ -13,7 +13,7 @@ import { type ImageFile, openImageFile, openProblem } from "./image-file.ts";
 import type { FindingLog, VerifyFinding } from "./report.ts";
 
 /** Longest descriptor, or record of current images, that is read. */
-export const maxRecordBytes = 1 << 16;
+const maxRecordBytes = 1 << 16;
 /** Entries without a node that are listed for one file. */
 const maxStrays = 16;
 

@@ -9,17 +9,16 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { forgetReplacedFiles, resolveDisks } from "../../cli/agent/disk-files.ts";
 import { ManagedVm } from "../../cli/agent/managed-vm.ts";
 import {
   adoptDisks,
   currentChains,
   diskSpecs,
-  forgetReplacedFiles,
   legDisks,
   overlaysOnGeneration,
   prepareDisks,
   recordRecovered,
-  resolveDisks,
   runAgain,
 } from "../../cli/agent/vm-disks.ts";
 import { parseDefinition, type VmDefinition } from "../../cli/config/vm-definition.ts";

@@ -112,7 +112,7 @@ export class DiskStore {
   }
 }
 
-/** Where in an image's file a block has its data, and its L2 entry. */
+/** Where in an image's file a block has its data, and, if clusters are blocks, its L2 entry. */
 export function placeInImage(path: string, number: number): { data: number; entry: number } {
   const bytes = readFileSync(path);
   const source = new MemorySource(bytes);

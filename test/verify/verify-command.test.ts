@@ -36,7 +36,7 @@ t.test("findings: one line each, exit code 5; as JSON one object a line, the las
     events.find(({ event }) => event === "vm"),
     { vm: "web1", newestRestorable: 1 },
   );
-  t.strictSame(events.at(-1), { event: "done", generations: 2, looseFiles: 0, findings: 1 });
+  t.strictSame(events.at(-1), { event: "done", generations: 2, diskBytes: 0, looseFiles: 0, findings: 1 });
 });
 
 t.test("wrong use: a message on stderr and exit code 2", async (t) => {
