@@ -73,7 +73,7 @@ export async function diskOf(model: ModelStore, { image }: ModelImage): Promise<
 }
 
 /** The bytes that a disk has of a block; the last one may be shorter. */
-export function blockOf(content: Uint8Array, block: number): Uint8Array {
+function blockOf(content: Uint8Array, block: number): Uint8Array {
   return content.subarray(block * page, (block + 1) * page);
 }
 
