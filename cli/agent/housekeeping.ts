@@ -33,7 +33,7 @@ export async function tidyGenerations(agent: Agent, vm: ManagedVm): Promise<void
 async function isIntact(agent: Agent, vm: ManagedVm, generation: StoredGeneration): Promise<boolean> {
   const key = await agent.keys.read(vm.name);
   if (key === null) return true;
-  const isWanted = () => vm.activity === null;
+  const isWanted = () => vm.activity === null && !agent.ending.aborted;
   const problem = await new IntegrityLedger(vm.store).check(agent.core, key, generation, isWanted, true);
   if (problem) agent.log.error({ vm: vm.name, problem }, "a generation is damaged and was set aside");
   return problem === null;

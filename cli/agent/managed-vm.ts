@@ -32,6 +32,7 @@ export class ManagedVm {
   qemu: RunningQemu | null = null;
   activity: Activity | null = null;
   private housekeeping: Promise<void> = Promise.resolve();
+  private houseWork = 0;
   private ownershipQueue: Promise<unknown> = Promise.resolve();
 
   constructor(core: Core, storePath: string, runPath: string, definition: VmDefinition) {
@@ -63,9 +64,17 @@ export class ManagedVm {
   async keepHouse(action: () => Promise<void>): Promise<void> {
     if (this.activity) return;
     const before = this.housekeeping;
-    const work = before.then(action);
+    this.houseWork++;
+    const work = before.then(action).finally(() => {
+      this.houseWork--;
+    });
     this.housekeeping = work.catch(() => {});
     await work;
+  }
+
+  /** True while something is done with the VM, in the background too. */
+  get isBusy(): boolean {
+    return this.activity !== null || this.houseWork > 0;
   }
 
   /** Runs changes of the ownership record one after the other. */

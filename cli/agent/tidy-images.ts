@@ -21,7 +21,7 @@ export async function tidyImages(agent: Agent, vm: ManagedVm): Promise<void> {
   await forgetAside(vm);
   await vm.store.sweepImages();
   for (const { id } of vm.definition.disks) {
-    while (vm.activity === null) {
+    while (vm.activity === null && !agent.ending.aborted) {
       const plan = await planFor(vm, id);
       if (plan === null || !(await carryOut(agent, vm, key, plan))) break;
       await vm.store.sweepImages();
@@ -58,7 +58,7 @@ async function carryOut(
   { chain, merge }: Plan,
 ): Promise<boolean> {
   const { store, qemu } = vm;
-  const isWanted = () => vm.activity === null || chain.length > longChainImages;
+  const isWanted = () => !agent.ending.aborted && (vm.activity === null || chain.length > longChainImages);
   const ledger = new IntegrityLedger(store);
   const { generations } = await store.list();
   const intact = [];

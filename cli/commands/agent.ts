@@ -71,7 +71,7 @@ function announce({ config }: Agent, { address }: Listener, json: boolean): void
 /** Waits until what was cancelled has ended, at most some seconds. */
 async function idle(agent: Agent): Promise<void> {
   const deadline = Date.now() + 10_000;
-  while (Date.now() < deadline && agent.list().some((vm) => vm.activity !== null)) {
+  while (Date.now() < deadline && agent.list().some((vm) => vm.isBusy)) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

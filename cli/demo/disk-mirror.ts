@@ -28,7 +28,7 @@ export interface DiskMirrorOptions {
 
 /** What a mirror cost. */
 export interface MirrorCost {
-  /** Bytes that QEMU counted as copied. */
+  /** Bytes that QEMU counted as copied, those of holes among them. */
   readonly diskBytes: number;
   /** Payload bytes over the link, both directions. */
   readonly wireBytes: number;

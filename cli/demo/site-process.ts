@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { ask, type ControlLine } from "../control-client.ts";
+import { killBlockHost } from "../disk/block-host.ts";
 import { OperationError } from "../errors.ts";
 import { killQemu } from "../qemu/process.ts";
 
@@ -129,6 +130,7 @@ export class SiteProcess {
   async stopWith(vm: string): Promise<void> {
     await this.stop();
     await killQemu(this.runPath(vm));
+    await killBlockHost(this.runPath(vm));
   }
 
   private async ready(): Promise<void> {

@@ -12,6 +12,7 @@ import type { ControlLine } from "../../cli/control-client.ts";
 import { firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
 import { type GuestConsole, readCounter, readWord } from "../../cli/demo/guest-console.ts";
 import { guestName, Testbed, type TestbedOptions } from "../../cli/demo/testbed.ts";
+import { killBlockHost } from "../../cli/disk/block-host.ts";
 import type { OperationError } from "../../cli/errors.ts";
 import { findRecord } from "../../cli/qemu/process-record.ts";
 import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
@@ -350,6 +351,7 @@ export class Rig {
       process.kill(pid, "SIGKILL");
       await sleep(20);
     }
+    await killBlockHost(this.site(name).runPath(guestName));
   }
 }
 
