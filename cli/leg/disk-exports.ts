@@ -1,5 +1,6 @@
 /** The VM's disks, read-only over NBD on a Unix socket of this agent, for one leg. */
 
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { messageOf, OperationError } from "../errors.ts";
 import { NbdClient } from "../nbd/client.ts";
@@ -35,7 +36,8 @@ export class DiskExports {
 
   /** Makes QEMU listen. Exports that a leg was cut off with are removed before. Throws OperationError. */
   async start(): Promise<void> {
-    await removeLeftExports(this.qmp);
+    // Without our socket there was no leg: a server that runs then is somebody else's.
+    if (existsSync(this.socketPath)) await removeLeftExports(this.qmp);
     await preparePrivateSocket(this.socketPath);
     await rm(this.socketPath, { force: true });
     try {

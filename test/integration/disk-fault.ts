@@ -17,7 +17,7 @@ import { waitFor } from "./wait-for.ts";
 const MIB = 1 << 20;
 
 /** The disk of the VM. */
-export const faultDisk = "disk0";
+const faultDisk = "disk0";
 /** What a leg has to carry of it: at the slow rate this takes some seconds. */
 const filledBytes = 24 * MIB;
 
@@ -52,7 +52,7 @@ export async function bootForFault(
 }
 
 /** True for a progress line of a leg that reads disks, and has sent some megabytes of them. */
-export function isInDiskRounds(line: ControlLine): boolean {
+function isInDiskRounds(line: ControlLine): boolean {
   return isUnderWay(line) && line["phase"] === "disks";
 }
 
@@ -128,7 +128,7 @@ export async function isClean(
 }
 
 /** What a leg has left in the QEMU where the VM runs. */
-export async function leftInQemu(disks: DiskRig, site: string): Promise<string[]> {
+async function leftInQemu(disks: DiskRig, site: string): Promise<string[]> {
   const monitor = await disks.rig.monitor(site);
   const exports = await monitor.execute<{ id: string }[]>("query-block-exports");
   const found = exports.map(({ id }) => `export ${id}`);
@@ -147,7 +147,7 @@ export async function leftInQemu(disks: DiskRig, site: string): Promise<string[]
 }
 
 /** Pid of a site's QEMU that writes disk images; null if none lives. */
-export async function blockHost(disks: DiskRig, site: string): Promise<number | null> {
+async function blockHost(disks: DiskRig, site: string): Promise<number | null> {
   const folder = blockHostFolder(disks.rig.site(site).runPath(guestName));
   return (await findRecord(folder))?.pid ?? null;
 }

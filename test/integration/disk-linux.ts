@@ -22,7 +22,7 @@ const DISK_NAME = "disk0";
 export const IDENTICAL = "Images are identical.";
 
 /** A leg after which memory and disk of both sites were compared while neither copy of the VM ran. */
-export interface LinuxLeg {
+interface LinuxLeg {
   readonly done: MigrateDone;
   /** Pages that differ; empty if there are none. */
   readonly memory: string;

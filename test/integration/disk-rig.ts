@@ -106,10 +106,14 @@ export class DiskRig {
     await this.plainIo(site, qdev, command);
     await this.plainIo(site, qdev, "flush");
     const [offset, length] = command.split(" ").slice(-2).map(bytesIn) as [number, number];
-    const found = await readRange(flushed(await this.attached(site, id)), offset, length, this.nextFile());
-    if (!found.equals(await readFileRange(twin, offset, length))) {
-      throw new Error(`${command} at ${site} has not changed ${id} as it should have`);
-    }
+    const expected = await readFileRange(twin, offset, length);
+    const isDone = await this.throughChain(
+      site,
+      id,
+      async (chain) => expected.equals(await readRange(chain, offset, length, this.nextFile())),
+      (isEqual) => isEqual,
+    );
+    if (!isDone) throw new Error(`${command} at ${site} has not changed ${id} as it should have`);
   }
 
   /** Has the guest fill a range with random bytes. */
@@ -173,9 +177,13 @@ export class DiskRig {
   /** The whole content of a disk of a site's QEMU, as a raw file. The VM may run or stand still. */
   async readDisk(site: string, id: string): Promise<string> {
     const path = this.nextFile();
-    const disk = await this.attached(site, id);
-    if (await this.rig.runsAt(site)) await this.plainIo(site, disk.qdev, "flush");
-    await writeRaw(flushed(await this.attached(site, id)), path);
+    await this.flush(site, id);
+    await this.throughChain(
+      site,
+      id,
+      (chain) => writeRaw(chain, path),
+      () => true,
+    );
     return path;
   }
 
@@ -183,8 +191,13 @@ export class DiskRig {
   async differences(site: string): Promise<string[]> {
     const found: string[] = [];
     for (const { id } of this.disks) {
-      const path = await this.readDisk(site, id);
-      const different = await differentBlocks(path, this.twinPath(id));
+      const path = this.nextFile();
+      await this.flush(site, id);
+      const read = async (chain: string) => {
+        await writeRaw(chain, path);
+        return await differentBlocks(path, this.twinPath(id));
+      };
+      const different = await this.throughChain(site, id, read, (text) => text === "");
       if (different !== "") found.push(`${id} at ${site}: ${different}`);
       await rm(path);
     }
@@ -255,6 +268,40 @@ export class DiskRig {
   /** QEMU's name of the node that a disk stands on. */
   async node(site: string, id: string): Promise<string> {
     return (await this.attached(site, id))["node-name"];
+  }
+
+  /** What a VM that runs has written can be read from its files then. */
+  private async flush(site: string, id: string): Promise<void> {
+    if (!(await this.rig.runsAt(site))) return;
+    await this.plainIo(site, (await this.attached(site, id)).qdev, "flush");
+  }
+
+  /**
+   * Reads through the chain of images under a disk. While QEMU merges images, or if it has done so meanwhile, a read
+   * that fails or finds something wrong says nothing and is done again.
+   */
+  private async throughChain<T>(
+    site: string,
+    id: string,
+    read: (chain: string) => Promise<T>,
+    isRight: (value: T) => boolean,
+  ): Promise<T> {
+    const state = async () => {
+      const monitor = await this.rig.monitor(site);
+      const jobs = await monitor.execute<unknown[]>("query-jobs");
+      return { isBusy: jobs.length > 0, chain: flushed(await this.attached(site, id)) };
+    };
+    for (;;) {
+      const before = await state();
+      const [result] = await Promise.allSettled([read(before.chain)]);
+      if (result.status === "fulfilled" && isRight(result.value)) return result.value;
+      const after = await state();
+      if (!before.isBusy && !after.isBusy && before.chain === after.chain) {
+        if (result.status === "rejected") throw result.reason;
+        return result.value;
+      }
+      await sleep(100);
+    }
   }
 
   private async attached(site: string, id: string): Promise<AttachedDisk> {
