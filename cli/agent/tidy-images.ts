@@ -10,7 +10,7 @@ import type { Agent } from "./agent.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 
 /** A chain with more images is merged even if a leg has to wait for it: else legs in quick order would let it grow. */
-const longChainImages = 24;
+export const longChainImages = 24;
 
 /** Removes and merges images of a VM. Ends early when the VM is wanted for something else. */
 export async function tidyImages(agent: Agent, vm: ManagedVm): Promise<void> {
