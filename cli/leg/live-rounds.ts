@@ -16,7 +16,7 @@ const streamQuietMs = 10_000;
 const pollMs = 50;
 /** What QEMU is told when it may stop at once; its own guess does not matter then. */
 const openDowntimeLimitMs = 60_000;
-/** Marked blocks below this wait for the stop, if they fit in it. */
+/** What is marked below this, in bytes on the WAN, waits for the stop if it fits in it. */
 const smallRoundBytes = 1 << 20;
 
 /** What the rounds work with. */
@@ -54,7 +54,6 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
   );
   await race(pump.established);
   const disks = await race(options.openDisks());
-  // QEMU stops an idle guest by itself when its pass ends, whatever is left of the disks: RAM waits until that fits.
   pump.holdRam(disks !== null);
   let info: MigrationInfo | null = null;
   let gateOpen = false;
@@ -65,7 +64,10 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
     const bytesPerSecond = pump.rate.bytesPerSecond(now);
     const dirtyDiskBytes = disks ? await race(disks.dirtyBytes()) : 0;
     const diskShare = disks ? progress.diskShare(disks.totals) : 0;
-    if (disks) driveDisks(disks, dirtyDiskBytes * diskShare, bytesPerSecond, options);
+    if (disks) {
+      const left = { dirtyBytes: dirtyDiskBytes * diskShare, unreadBytes: disks.unreadBytes * diskShare };
+      driveDisks(disks, left, bytesPerSecond, options);
+    }
     if (info.ram && pump.isEstablished) {
       const decision = decideSwitchover({
         backlogBytes: pump.rate.unacknowledgedBytes,
@@ -113,18 +115,22 @@ async function setGate(
   return decision.stopNow;
 }
 
-/** The first round, and further ones while what is marked is more than the stop should bear. */
+/**
+ * The first round, and further ones while what is marked is more than the stop should bear. QEMU stops an idle guest by
+ * itself when its pass over the memory ends, whatever is left of the disks: RAM waits while that is too much.
+ */
 function driveDisks(
   disks: SourceDisks,
-  encodedBytes: number,
+  left: { readonly dirtyBytes: number; readonly unreadBytes: number },
   bytesPerSecond: number | null,
   options: LiveRoundsOptions,
 ): void {
   const { pump, downtimeLimitMs, onFailed } = options;
+  const transferMs = (bytes: number) => (bytes / Math.max(1, bytesPerSecond ?? 1e6)) * 1000;
+  const fits = transferMs(left.dirtyBytes + left.unreadBytes) <= downtimeLimitMs / 2;
+  pump.holdRam(!disks.isBulkDone || !fits);
   if (!disks.isIdle) return;
-  const transferMs = (encodedBytes / Math.max(1, bytesPerSecond ?? 1e6)) * 1000;
-  if (disks.isBulkDone && transferMs <= downtimeLimitMs / 2) pump.holdRam(false);
-  const isMuch = encodedBytes > smallRoundBytes || transferMs > downtimeLimitMs / 4;
+  const isMuch = left.dirtyBytes > smallRoundBytes || transferMs(left.dirtyBytes) > downtimeLimitMs / 4;
   if (!disks.isBulkDone || isMuch) disks.startRound((error) => onFailed(error as Error));
 }
 

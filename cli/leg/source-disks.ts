@@ -77,8 +77,6 @@ interface OpenDisk extends LegDisk {
 
 /** The rounds of one leg. Release it whatever happens. */
 export class SourceDisks {
-  /** Bytes that the first round reads at least; infinite where no bitmap tells. */
-  readonly expectedBytes: number;
   private readonly options: SourceDisksOptions;
   private readonly disks: readonly OpenDisk[];
   private readonly exports: DiskExports;
@@ -101,10 +99,6 @@ export class SourceDisks {
     this.options = options;
     this.disks = disks;
     this.bitmaps = new RoundBitmaps(options.qmp, starts);
-    this.expectedBytes = starts.reduce(
-      (total, { since }) => total + (since?.count ?? Number.POSITIVE_INFINITY),
-      0,
-    );
     this.exports = new DiskExports(options.qmp, options.socketPath);
     this.reader = new DiskReader(options.core, options.room);
   }
