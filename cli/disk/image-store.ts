@@ -12,13 +12,14 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { z } from "zod";
 import { diskLimits, isDiskName } from "../../src/generation/disks.ts";
 import { imageIdPattern } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { partialPrefix, writeFileAtomically } from "../store/atomic-file.ts";
+import { namesIn } from "../store/folder.ts";
 
 /** Images that may lie over one another. */
 export const maxChainImages = 64;
@@ -215,14 +216,5 @@ async function readJson(path: string): Promise<unknown> {
     return JSON.parse(text);
   } catch {
     return null;
-  }
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }

@@ -1,7 +1,7 @@
 /** The part of the store that belongs to one VM: its generations, complete and left over. */
 
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Core } from "../../src/core.ts";
 import {
@@ -13,6 +13,7 @@ import {
 import { ImageStore } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { partialPrefix, syncDirectory } from "./atomic-file.ts";
+import { namesIn } from "./folder.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
 
 /** A folder under `generations/` that cannot be used, and why. */
@@ -170,13 +171,4 @@ function chainBelow(manifest: Manifest, older: readonly StoredGeneration[]): Sto
     (candidate) => candidate.manifest.generation === base.generation && candidate.manifest.root === base.root,
   );
   return found ? [found, ...found.below] : null;
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
 }
