@@ -93,7 +93,15 @@ export async function launchFromGeneration(
   const core = await loadCore({ initialBytes: legCoreBytes });
   const { accelerator } = generation.manifest;
   const { images } = vm.store;
-  const chains = await Promise.all(vm.definition.disks.map(({ id }) => images.chain(overlays[id] ?? "")));
+  const chains: ImageDescriptor[][] = [];
+  for (const { id } of vm.definition.disks) {
+    const overlay = overlays[id];
+    if (overlay === undefined) {
+      const { generation: number } = generation.manifest;
+      throw new OperationError("failed", `Cannot use disk ${id}: generation ${number} was made without it`);
+    }
+    chains.push(await images.chain(overlay));
+  }
   const state = { ramBlock: geometry.regions[0].name, accelerator, chains };
   const process = await launchOnImage(config, vm, imagePathOf(generation), state);
   try {

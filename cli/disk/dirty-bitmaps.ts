@@ -110,13 +110,14 @@ export class RoundBitmaps {
   async rotate(isLast: boolean): Promise<void> {
     const before = this.starts.map(({ node }) => ({ node, name: this.readable(node) }));
     const ended = this.recording;
-    this.round++;
+    const next = `${roundPrefix}${this.round + 1}`;
     const actions: QmpObject[] = [];
     for (const { node, granularityBytes } of this.starts) {
-      if (!isLast) actions.push(adding(node, this.recording, granularityBytes, false));
+      if (!isLast) actions.push(adding(node, next, granularityBytes, false));
       actions.push({ type: "block-dirty-bitmap-disable", data: { node, name: ended } });
     }
     await this.qmp.execute("transaction", { actions });
+    this.round++;
     for (const { node, name } of before) {
       if (name !== null) await this.qmp.execute("block-dirty-bitmap-remove", { node, name });
     }

@@ -1,5 +1,6 @@
 /** What a leg knows of a disk before it reads it: digests here, digests and content at the peer, and where to look. */
 
+import { rmSync } from "node:fs";
 import type { Core } from "../../src/core.ts";
 import type { BlockBase } from "../../src/delta/block-encoder.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
@@ -128,6 +129,7 @@ export async function openDiskViews(
     return { own, ownFile, peer, content, elsewhere, close };
   } catch (error) {
     close();
+    rmSync(images.partialDigests(legId, image.id), { force: true });
     throw error;
   }
 }

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { Core } from "../../src/core.ts";
 import { BlockEncoder } from "../../src/delta/block-encoder.ts";
 import type { FrameSequence } from "../../src/delta/frame-sequence.ts";
-import { noRecords, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
+import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { DiskTop } from "../../src/generation/digest-tree.ts";
 import type { ManifestDisk } from "../../src/generation/manifest.ts";
 import {
@@ -109,6 +109,7 @@ export class SourceDisks {
     const nodes = await blockNodes(qmp);
     const opened: OpenDisk[] = [];
     const starts: RoundStart[] = [];
+    let disks: SourceDisks | null = null;
     try {
       for (const [i, disk] of options.disks.entries()) {
         const views = await openDiskViews(core, key, store, legId, disk.image, base);
@@ -136,15 +137,13 @@ export class SourceDisks {
         const since = why === null ? (found ?? null) : null;
         starts.push({ node: disk.node, since, granularityBytes: disk.granularityBytes });
       }
-      const disks = new SourceDisks(options, opened, starts);
+      disks = new SourceDisks(options, opened, starts);
       await disks.exports.start();
       await disks.bitmaps.begin();
       return disks;
     } catch (error) {
-      for (const { views, encoder } of opened) {
-        encoder.release();
-        views.close();
-      }
+      if (disks === null) await closeAll(opened);
+      else await disks.release();
       throw error;
     }
   }
@@ -245,17 +244,17 @@ export class SourceDisks {
     await stopped.catch((error) => (qmp.isClosed ? undefined : warn(String(error))));
     if (!qmp.isClosed) await this.bitmaps.remove().catch((error) => warn(String(error)));
     await this.reader.release();
-    for (const { views, encoder } of this.disks) {
-      encoder.release();
-      views.close();
-      if (!this.isSealed) await rm(views.ownFile.path, { force: true });
-    }
+    await closeAll(this.disks, this.isSealed);
   }
 
   private async runRound(isLast: boolean): Promise<void> {
     this.round++;
-    if (this.round > 1) await this.bitmaps.rotate(isLast);
     this.readBytes = 0;
+    if (this.round > 1) {
+      // Counted twice for a moment rather than not at all: nobody may think that nothing is left.
+      this.roundBytes = await this.bitmaps.dirtyBytes();
+      await this.bitmaps.rotate(isLast);
+    }
     const nodes = await blockNodes(this.options.qmp);
     for (const disk of this.disks) requireSameLength(disk, nodes.get(disk.node)?.image["virtual-size"]);
     const marked = this.disks.map(({ node }) => {
@@ -284,7 +283,8 @@ export class SourceDisks {
     }
     if (isFirst) {
       for (const { block, count } of disk.views.elsewhere()) {
-        await this.read(client, disk, block * 4096, Math.min(count * 4096, client.sizeBytes - block * 4096));
+        const offset = block * pageBytes;
+        await this.read(client, disk, offset, Math.min(count * pageBytes, client.sizeBytes - offset));
       }
     }
     await this.reader.drain();
@@ -296,6 +296,15 @@ export class SourceDisks {
   private async read(client: NbdClient, disk: OpenDisk, offset: number, lengthBytes: number): Promise<void> {
     await this.reader.read(client, disk.encoder, offset, lengthBytes);
     this.readBytes += lengthBytes;
+  }
+}
+
+/** Closes what is open of disks; digests that were not sealed mean nothing and go. */
+async function closeAll(disks: readonly OpenDisk[], areSealed = false): Promise<void> {
+  for (const { views, encoder } of disks) {
+    encoder.release();
+    views.close();
+    if (!areSealed) await rm(views.ownFile.path, { force: true });
   }
 }
 
