@@ -29,7 +29,9 @@ export async function resolveDisks(definition: VmDefinition, images: ImageStore)
       const { lengthBytes, imageFormat } = await describeFile(images, disk);
       backingFilesOf(disk.file, imageFormat);
       if (lengthBytes % diskLimits.sectorBytes !== 0) {
-        throw new Error(`its size of ${lengthBytes} bytes is no multiple of ${diskLimits.sectorBytes}`);
+        throw new Error(
+          `${disk.file} has ${lengthBytes} bytes, which is no multiple of ${diskLimits.sectorBytes}`,
+        );
       }
       if (disk.sizeBytes !== null && disk.sizeBytes !== lengthBytes) {
         throw new Error(`${disk.file} has ${lengthBytes} bytes, the definition says ${disk.sizeBytes}`);

@@ -132,7 +132,7 @@ t.test("files that cannot move are refused when a VM is defined, with the disk's
   const refused: [string, RegExp][] = [
     ["{id: a, file: gone.img}", /ENOENT/],
     ["{id: a, file: folder}", /is not a regular file/],
-    ["{id: a, file: odd.img}", /its size of 1000 bytes is no multiple of 512/],
+    ["{id: a, file: odd.img}", /odd\.img has 1000 bytes, which is no multiple of 512/],
     ["{id: a, file: root.img, size: 2MiB}", /root\.img has 1049088 bytes, the definition says 2097152/],
     ["{id: a, file: root.img, format: qcow2}", /Cannot use disk image .*root\.img/],
     ["{id: a, file: text.qcow2, format: qcow2}", /Cannot use disk image .*text\.qcow2/],

@@ -108,11 +108,20 @@ t.test("a VM that is not known, by the program: 1, with those that are", async (
     t.equal(end.err, `bfmig: ${message}\n`, args[0]);
   }
   const definition = join(folder, "db1.yaml");
-  writeFileSync(definition, "name: db1\nmemory: 64MiB\nmachine: pc-i440fx-7.2\ndisks: [{id: d}]\n");
-  t.match(await runProgram(["define", definition, "--control", control]), {
-    code: 2,
-    err: /db1\.yaml:4: disks: disks are not moved yet/,
-  });
+  const wrong: [disk: string, message: RegExp][] = [
+    ["{id: D}", /db1\.yaml:4: disks\.0\.id: ids of disks have 1 to 15 characters/],
+    ["{id: d, size: 1000}", /db1\.yaml:4: disks\.0\.size: a disk's size must be a multiple of 512 bytes/],
+    ["{id: d}", /Cannot use disk d: it has no file; name an image in its field 'file'/],
+    ["{id: d, file: gone.qcow2}", /Cannot use disk d: ENOENT: .*gone\.qcow2/],
+    [
+      "{id: d, file: db1.yaml, size: 4KiB}",
+      /Cannot use disk d: .*db1\.yaml has \d+ bytes, which is no multiple of 512/,
+    ],
+  ];
+  for (const [disk, err] of wrong) {
+    writeFileSync(definition, `name: db1\nmemory: 64MiB\nmachine: pc-i440fx-7.2\ndisks: [${disk}]\n`);
+    t.match(await runProgram(["define", definition, "--control", control]), { code: 2, err }, disk);
+  }
   t.match(await runProgram(["migrate", "web1", "--to", "b", "--control", control]), { code: 6 });
 });
 
