@@ -18,7 +18,7 @@ export async function tidyImages(agent: Agent, vm: ManagedVm): Promise<void> {
   const { state } = await agent.ownership.read(vm.name);
   // While a handover is in doubt QEMU has let go of its images, and may take them again at any moment.
   if (key === null || state === "released" || vm.definition.disks.length === 0) return;
-  await forgetAside(vm);
+  await vm.store.images.forgetAside();
   await vm.store.sweepImages();
   for (const { id } of vm.definition.disks) {
     while (vm.activity === null && !agent.ending.aborted) {
@@ -77,11 +77,4 @@ async function carryOut(
     // The merge has touched files; what they say is as it was.
     for (const one of intact) await ledger.record(one);
   }
-}
-
-/** A newer generation is complete: what `recover` had given up before goes. */
-async function forgetAside(vm: ManagedVm): Promise<void> {
-  const { images } = vm.store;
-  const current = await images.current();
-  if (current.aside.length > 0) await images.setCurrent({ ...current, aside: [] });
 }

@@ -159,6 +159,18 @@ export class ImageStore {
   }
 
   /**
+   * Gives up what was set aside once all that the VM wrote to since has become part of a generation: the VM has left.
+   * Until then it may be all that is left of the newer state.
+   */
+  async forgetAside(): Promise<void> {
+    const current = await this.current();
+    const written = Object.values(current.images);
+    if (current.aside.length === 0 || written.length === 0) return;
+    for (const id of written) if ((await this.read(id)).digests === null) return;
+    await this.setCurrent({ ...current, aside: [] });
+  }
+
+  /**
    * Removes images that neither `roots`, nor what the VM writes to, nor what was set aside needs. Files outside of
    * the store are never removed. While one of these cannot be followed down to its end nothing is removed: what lies
    * beyond may still be wanted. Returns the number of files removed.

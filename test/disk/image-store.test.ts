@@ -212,3 +212,24 @@ t.test("the bytes of an image are those of its own files on the disk", async (t)
   t.equal(await images.bytesOf(image), (blocks[0] + blocks[1]) * 512);
   t.equal(await images.bytesOf({ ...image, file: "gone.qcow2", digests: null }), 0);
 });
+
+t.test("what was set aside stays until what the VM wrote to since is part of a generation", async (t) => {
+  const { images } = await newStore(t);
+  const newer = await put(images);
+  const recovered = await put(images);
+  const asideIs = async (expected: readonly string[], why: string) => {
+    await images.forgetAside();
+    t.strictSame((await images.current()).aside, expected, why);
+    t.equal(existsSync(images.pathOf(newer)), true);
+    t.equal(await images.sweep([]), expected.length > 0 ? 0 : 2, "and the sweep keeps to it");
+  };
+  await images.setCurrent({ format: 1, images: {}, aside: [newer.id, recovered.id] });
+  await asideIs([newer.id, recovered.id], "nothing was started in its place so far");
+  await images.setCurrent({ format: 1, images: { disk0: recovered.id }, aside: [newer.id] });
+  await asideIs([newer.id], "the VM still writes to its new image");
+  const digests = `${recovered.id}.digests`;
+  writeFileSync(join(images.path, digests), "");
+  await images.write({ ...recovered, digests });
+  await asideIs([], "the VM has left, and its image is complete");
+  t.ok(existsSync(images.pathOf(recovered)));
+});
