@@ -21,6 +21,7 @@ const GATES = [
   { name: "unused files, exports, dependencies (knip)", command: [toolEntry("knip", "bin/knip.js")] },
   { name: "package contents (publint)", command: [toolEntry("publint", "src/cli.js"), "--strict"] },
   { name: "WASM rebuilds to the same bytes", command: ["wasm-build/build.mjs", "--check"] },
+  { name: "handover model (spin)", command: [".ci/model-check.mjs"] },
 ];
 
 await runScript("check", () => {

@@ -12,13 +12,21 @@ export const qemu = {
   packages: ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu"],
 };
 
-/** Independent implementations that tests hold ours against. */
+/** What the model of the handover is checked with. The C compiler is of use only with the C library's headers. */
+export const modelPrograms = [
+  { program: "spin", packages: ["spin", "spin", "spin", "spin"] },
+  { program: "gcc", packages: ["gcc libc6-dev", "gcc glibc-devel", "gcc", "gcc"] },
+];
+
+/** Independent implementations that tests hold ours against, and what tests watch programs with. */
 export const testPrograms = [
   { program: "lz4", packages: ["lz4", "lz4", "lz4", "lz4"] },
   { program: "as", packages: ["binutils", "binutils", "binutils", "binutils"] },
   { program: "qemu-img", packages: ["qemu-utils", "qemu-img", "qemu-img", "qemu"] },
   { program: "nbdcopy", packages: ["libnbd-bin", "libnbd", "libnbd", "libnbd"] },
   { program: "mkfs.ext4", packages: ["e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"] },
+  { program: "strace", packages: ["strace", "strace", "strace", "strace"] },
+  ...modelPrograms,
 ];
 
 /** Those of `programs` that are not on PATH. */
@@ -50,7 +58,7 @@ function advice(programs) {
 }
 
 function packagesFor(system, programs) {
-  return programs.map(({ packages }) => packages[system]);
+  return programs.flatMap(({ packages }) => packages[system].split(" "));
 }
 
 /** What goes before apt-get on the command line; undefined where apt-get does not serve or would ask for a password. */

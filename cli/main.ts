@@ -5,10 +5,13 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { agentCommand } from "./commands/agent.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { generationCommands } from "./commands/generations.ts";
+import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { reportFailure } from "./commands/output.ts";
+import { peerCommand } from "./commands/peer.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { vmCommands } from "./commands/vm.ts";
 import { ExitCode, OperationError } from "./errors.ts";
@@ -22,10 +25,13 @@ const program = new Command("bfmig")
   .exitOverride();
 
 const commands = [
+  initCommand(),
+  peerCommand(),
   agentCommand(),
   ...vmCommands(),
   migrateCommand(),
   ...generationCommands(),
+  doctorCommand(),
   verifyCommand(),
   inspectCommand(),
   demoCommand(),

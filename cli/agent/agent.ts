@@ -14,7 +14,10 @@ import { isValidName } from "../store/vm-name.ts";
 import { readToken } from "../wan/authentication.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import { dial, type Identity } from "../wan/handshake.ts";
+import { readTlsCredentials } from "../wan/tls-credentials.ts";
+import { exchangeClaims } from "./claims.ts";
 import { forgetReplacedFiles, resolveDisks } from "./disk-files.ts";
+import { LegArrivals } from "./leg-arrivals.ts";
 import { ManagedVm } from "./managed-vm.ts";
 import { PeerPool } from "./peer-pool.ts";
 import { VmKeys } from "./vm-keys.ts";
@@ -31,6 +34,8 @@ export class Agent {
   readonly identity: Identity;
   /** Connections made ahead of need. */
   readonly peers: PeerPool;
+  /** Legs that arrive here. */
+  readonly arrivals = new LegArrivals();
   private readonly end = new AbortController();
   private readonly vms = new Map<string, ManagedVm>();
 
@@ -41,13 +46,24 @@ export class Agent {
     this.identity = identity;
     this.ownership = new FileOwnershipRegister(config.store);
     this.keys = new VmKeys(config.keys);
-    this.peers = new PeerPool((site) => this.dialPeer(site));
+    this.peers = new PeerPool(
+      async (site) => {
+        const connection = await this.dialPeer(site);
+        await exchangeClaims(this, connection);
+        return connection;
+      },
+      (peer, reason) => log.warn({ peer, reason }, "cannot connect to a peer"),
+    );
   }
 
   /** Opens the store and reads the VMs in it. Throws OperationError. */
   static async open(config: SiteConfig, log: Logger): Promise<Agent> {
-    const token = await readToken(config.token.file);
-    const agent = new Agent(config, log, await loadCore(), { site: config.site, token });
+    const identity = {
+      site: config.site,
+      token: config.token && (await readToken(config.token.file)),
+      tls: config.tls && (await readTlsCredentials(config.tls)),
+    };
+    const agent = new Agent(config, log, await loadCore(), identity);
     for (const name of await readdir(config.store).catch(() => [] as string[])) {
       if (!isValidName(name)) continue;
       const path = join(config.store, name, "vm.yaml");
@@ -60,6 +76,7 @@ export class Agent {
 
   /** Removes what unfinished legs left. Only for the agent that has the control socket: another's leg may be under way. */
   async sweep(): Promise<void> {
+    await this.keys.sweep();
     for (const vm of this.list()) {
       const removed = await vm.store.sweep().catch((error) => {
         // What is damaged of one VM must not keep the others from running.
@@ -146,16 +163,16 @@ export class Agent {
     return connection;
   }
 
-  private async dialPeer(site: string): Promise<PeerConnection> {
-    const url = this.config.peers[site];
-    if (url === undefined) {
+  /** A new authenticated connection to a peer, whatever is ready. Throws OperationError. */
+  async dialPeer(site: string): Promise<PeerConnection> {
+    if (!Object.hasOwn(this.config.peers, site)) {
       const known = Object.keys(this.config.peers).join(", ") || "none";
       throw new OperationError(
         "failed",
         `Cannot find peer ${JSON.stringify(site.slice(0, 80))}; peers of this site: ${known}`,
       );
     }
-    return await dial(url, site, this.identity);
+    return await dial(site, this.config.peers[site], this.identity);
   }
 
   /** Runs something in the background; a failure is logged, not lost. */

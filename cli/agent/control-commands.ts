@@ -2,14 +2,19 @@
 
 import { z } from "zod";
 import { parseDefinition } from "../config/vm-definition.ts";
+import { OperationError } from "../errors.ts";
 import { chainOf } from "../store/generation-reader.ts";
 import { Holders } from "../store/holders.ts";
 import { prune } from "../store/retention.ts";
 import { diskBytesOf } from "../store/vm-store.ts";
+import { maxLinkTimeoutMs } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
+import { describeBranches, removeBranch } from "./branch-list.ts";
+import { examine } from "./doctor.ts";
+import { isFencingOpen } from "./fencing.ts";
 import { attachVm, startVm, stopVm } from "./lifecycle.ts";
 import type { ManagedVm } from "./managed-vm.ts";
-import { migrate } from "./migrate.ts";
+import { defaultLinkTimeoutMs, migrate } from "./migrate.ts";
 import { recover } from "./recover.ts";
 import { tidyImages } from "./tidy-images.ts";
 
@@ -70,6 +75,7 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
       to: z.string().min(1).max(255),
       downtimeLimitMs: count,
       timeoutMs: count.nullable(),
+      linkTimeoutMs: count.max(maxLinkTimeoutMs).default(defaultLinkTimeoutMs),
       bitsPerSecond: count.nullable(),
     }),
     ({ agent, signal, send }, body) => migrate(agent, body, signal, send),
@@ -93,7 +99,14 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
       chain: chainOf(one).length,
       diskBytes: await diskBytesOf(found.store, one),
     }));
-    return { event: "done", vm: body.vm, generations: await Promise.all(rows), unusable };
+    const { branches, unusable: unusableBranches } = await describeBranches(found.store);
+    return {
+      event: "done",
+      vm: body.vm,
+      generations: await Promise.all(rows),
+      unusable: [...unusable, ...unusableBranches.map(({ path, reason }) => ({ directory: path, reason }))],
+      branches,
+    };
   }),
   prune: command(z.strictObject({ vm, keep: count }), async ({ agent }, body) => {
     const found = agent.require(body.vm);
@@ -106,14 +119,38 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     agent.background("Tidying images", () => found.keepHouse(() => tidyImages(agent, found)));
     return { event: "done", vm: body.vm, removed };
   }),
+  prunebranch: command(z.strictObject({ vm, branch: z.string().max(255) }), async ({ agent }, body) => {
+    const found = agent.require(body.vm);
+    await found.doing("prune", () => removeBranch(found.store, body.branch));
+    agent.background("Tidying images", () => found.keepHouse(() => tidyImages(agent, found)));
+    return { event: "done", vm: body.vm, branch: body.branch };
+  }),
   recover: command(
-    z.strictObject({ vm, generation: count.nullable(), force: z.boolean() }),
-    async ({ agent }, body) => ({
-      event: "done",
-      vm: body.vm,
-      ...(await recover(agent, body.vm, body.generation, body.force)),
+    z.strictObject({
+      vm,
+      generation: count.nullable(),
+      branch: z.string().max(255).nullable().default(null),
+      force: z.boolean(),
     }),
+    async ({ agent }, body) => {
+      const { generation, branch, force } = body;
+      if (generation !== null && branch !== null) {
+        throw new OperationError(
+          "usage",
+          `Cannot recover ${body.vm}: give a generation or a branch, not both`,
+        );
+      }
+      return {
+        event: "done",
+        vm: body.vm,
+        ...(await recover(agent, body.vm, { generation, branch, force })),
+      };
+    },
   ),
+  doctor: command(z.strictObject({ vm }), async ({ agent }, body) => ({
+    event: "done",
+    ...(await examine(agent, agent.require(body.vm))),
+  })),
 };
 
 /** The disks of a VM with the images that it writes to, or wrote to last, here; null where there are none yet. */
@@ -142,6 +179,7 @@ async function describeDisks({ store, definition }: ManagedVm): Promise<object[]
 async function describe(agent: Agent, found: ManagedVm): Promise<object> {
   const record = await agent.ownership.read(found.name);
   const { generations } = await found.store.list();
+  const { branches } = await found.store.branches.list();
   return {
     vm: found.name,
     ownership: record.state,
@@ -153,6 +191,8 @@ async function describe(agent: Agent, found: ManagedVm): Promise<object> {
     memoryBytes: found.definition.memoryBytes,
     machine: found.definition.machine,
     newestGeneration: generations.at(-1)?.manifest.generation ?? null,
+    branches: branches.map(({ record: { name } }) => name),
+    fencing: await isFencingOpen(found).catch(() => true),
     disks: await describeDisks(found),
     activity: found.activity && {
       what: found.activity.what,

@@ -10,6 +10,9 @@ import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
 import type { Agent } from "./agent.ts";
+import { askPeers, findOverruling, type PeerAnswer } from "./claims.ts";
+import { requireUnclaimed, unaskedWarning } from "./contest.ts";
+import { fence, finishFencing, isFencingOpen } from "./fencing.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { settleInBackground } from "./settle.ts";
 import { adoptDisks, runAgain } from "./vm-disks.ts";
@@ -21,11 +24,15 @@ const attachTimeoutMs = 5_000;
 export async function startVm(agent: Agent, name: string): Promise<{ warning: string | null }> {
   const vm = agent.require(name);
   return await vm.doing("start", async () => {
+    if (vm.qemu) {
+      await ownForStart(agent, vm);
+      throw new OperationError("failed", `Cannot start ${name}: it runs already`);
+    }
+    const silent = await requireUnclaimed(agent, vm, "start");
     await ownForStart(agent, vm);
-    if (vm.qemu) throw new OperationError("failed", `Cannot start ${name}: it runs already`);
     const process = await launchFresh(agent.config, vm);
     adopt(agent, vm, process);
-    return { warning: await lostWriteWarning(process.qmp, vm.definition) };
+    return { warning: joined(silent, await lostWriteWarning(process.qmp, vm.definition)) };
   });
 }
 
@@ -58,6 +65,7 @@ export async function attachVm(
   const vm = agent.require(name);
   return await vm.doing("attach", async () => {
     if (vm.qemu) throw new OperationError("failed", `Cannot attach ${name}: it runs here already`);
+    const silent = await requireUnclaimed(agent, vm, "attach");
     const qmp = await connectQmp(qmpPath);
     try {
       await checkAttached(vm, qmp);
@@ -70,40 +78,67 @@ export async function attachVm(
       throw error;
     }
     vm.adopt({ kind: "attached", qmpPath, qmp }, () => agent.log.warn({ vm: name }, "its QEMU is gone"));
-    return { warning: await lostWriteWarning(qmp, vm.definition) };
+    return { warning: joined(silent, await lostWriteWarning(qmp, vm.definition)) };
   });
 }
 
 /** After a start of the agent: finds the VMs that still run and settles what was left open. */
 export async function findAgain(agent: Agent): Promise<void> {
+  let answers: Promise<PeerAnswer[]> | null = null;
+  // Once for all VMs, and only if one needs it.
+  const ask = () => {
+    answers ??= askPeers(agent);
+    return answers;
+  };
   for (const vm of agent.list()) {
     try {
-      await findOne(agent, vm);
+      await findOne(agent, vm, ask);
     } catch (error) {
       agent.log.error({ vm: vm.name, reason: messageOf(error) }, "cannot find out how the VM is");
     }
   }
 }
 
-async function findOne(agent: Agent, vm: ManagedVm): Promise<void> {
+async function findOne(agent: Agent, vm: ManagedVm, ask: () => Promise<PeerAnswer[]>): Promise<void> {
   await killBlockHost(vm.runPath);
+  if (await isFencingOpen(vm)) {
+    // What the QEMU has may be nowhere else.
+    await findQemu(agent, vm);
+    agent.background(`Fencing ${vm.name}`, () => finishFencing(agent, vm));
+    return;
+  }
   const record = await agent.ownership.read(vm.name);
   if (record.state === "none" || record.state === "away") {
     // A QEMU that waited for a leg, or whose VM was handed over: it must not run here.
     if (await killQemu(vm.runPath)) agent.log.info({ vm: vm.name }, "ended a QEMU that does not own its VM");
     return;
   }
-  const process = await adoptQemu(vm.runPath);
-  if (process) adopt(agent, vm, process);
-  else await attachAgain(agent, vm);
+  await findQemu(agent, vm);
   if (record.state === "released") {
     agent.background(`Settling ${vm.name}`, () => settleInBackground(agent, vm, agent.ending));
   } else if (vm.qemu && !(await isRunning(vm.qemu.qmp))) {
+    const answers = await ask();
+    const by = await findOverruling(agent, vm, answers);
+    if (by) {
+      agent.background(`Fencing ${vm.name}`, async () => {
+        await fence(agent, vm, by);
+      });
+      return;
+    }
+    const silent = unaskedWarning(answers);
+    if (silent) agent.log.warn({ vm: vm.name }, silent);
     // Stopped by a handover that never came to RELEASED, or taken over but not yet let run.
     await runAgain(vm, vm.qemu.qmp);
     agent.log.info({ vm: vm.name }, "let a VM run on that an unfinished handover had stopped");
   }
   if (record.state === "owned" && vm.qemu) await removeLegRemains(vm.qemu.qmp, vm.runPath);
+}
+
+/** Finds the QEMU of an agent before this one, if it still runs. */
+async function findQemu(agent: Agent, vm: ManagedVm): Promise<void> {
+  const process = await adoptQemu(vm.runPath);
+  if (process) adopt(agent, vm, process);
+  else await attachAgain(agent, vm);
 }
 
 function adopt(agent: Agent, vm: ManagedVm, process: QemuProcess): void {
@@ -173,6 +208,10 @@ async function ownForStart(agent: Agent, vm: ManagedVm): Promise<void> {
     }
     await agent.ownership.write({ ...record, state: "owned", epoch: 1 });
   });
+}
+
+function joined(...warnings: readonly (string | null)[]): string | null {
+  return warnings.filter((text) => text !== null).join("; ") || null;
 }
 
 function attachedPath(vm: ManagedVm): string {

@@ -19,6 +19,8 @@ export interface Activity {
   readonly what: string;
   state: string;
   progress: ProgressEvent | null;
+  /** The leg out of this site that this is, as soon as it has begun. */
+  leg: string | null;
   readonly cancel: AbortController;
 }
 
@@ -50,7 +52,7 @@ export class ManagedVm {
         `Cannot ${what} ${this.name} now: ${this.activity.what} is under way`,
       );
     }
-    const activity: Activity = { what, state: "", progress: null, cancel: new AbortController() };
+    const activity: Activity = { what, state: "", progress: null, leg: null, cancel: new AbortController() };
     this.activity = activity;
     try {
       await this.housekeeping;

@@ -1,17 +1,23 @@
 /** A leg out of this site, from the operator's word to the retained generation. */
 
+import { randomUUID } from "node:crypto";
+import { mayReceive } from "../config/permissions.ts";
 import { OperationError } from "../errors.ts";
 import { sendHolders } from "../leg/holders-exchange.ts";
 import type { ProgressEvent } from "../leg/progress.ts";
 import type { LegResult } from "../leg/source-context.ts";
 import { SourceLeg } from "../leg/source-leg.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
+import type { PeerConnection } from "../wan/connection.ts";
 import type { Agent } from "./agent.ts";
 import { tidyGenerations } from "./housekeeping.ts";
 import { type Activity, endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
 import { settle, settleInBackground } from "./settle.ts";
 import { legDisks } from "./vm-disks.ts";
 import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
+
+/** How long a leg waits for a lost link, unless the operator says otherwise, in milliseconds. */
+export const defaultLinkTimeoutMs = 600_000;
 
 /** What the operator asks for. */
 export interface MigrateRequest {
@@ -20,9 +26,17 @@ export interface MigrateRequest {
   readonly downtimeLimitMs: number;
   /** The leg is given up when it has not come to the switchover by then; null: never. */
   readonly timeoutMs: number | null;
+  /** How long the leg waits for a lost link while the VM runs. */
+  readonly linkTimeoutMs: number;
   /** Highest rate of frames on the WAN, in bits a second; null: none. */
   readonly bitsPerSecond: number | null;
 }
+
+/** A line before the last one. */
+export type LegEvent =
+  | ProgressEvent
+  | { readonly event: "state"; readonly state: string }
+  | { readonly event: "link"; readonly link: "up" | "lost" };
 
 /** The last line of a migration. */
 export interface MigrateDone extends LegResult {
@@ -43,9 +57,10 @@ export async function migrate(
   agent: Agent,
   request: MigrateRequest,
   signal: AbortSignal,
-  onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void,
+  onProgress: (event: LegEvent) => void,
 ): Promise<MigrateDone> {
   const vm = agent.require(request.vm);
+  checkMayLeave(agent, vm.name, request.to);
   return await vm.doing("migrate", async (activity) => {
     const record = await agent.ownership.read(vm.name);
     if (record.state !== "owned") {
@@ -82,10 +97,20 @@ export async function migrate(
   });
 }
 
+/** Default deny. A peer that is not known at all is told as such when it is dialled. */
+function checkMayLeave({ config }: Agent, vm: string, peer: string): void {
+  if (!Object.hasOwn(config.peers, peer) || mayReceive(config.peers, peer, vm)) return;
+  throw new OperationError(
+    "refused",
+    `Cannot migrate ${vm} to ${peer}: site ${config.site} does not allow it; add ${vm} to peers.${peer}.mayReceive ` +
+      "in its configuration and restart the agent",
+  );
+}
+
 /** How a leg is watched. */
 interface LegWatch {
   readonly signal: AbortSignal;
-  readonly onProgress: (event: ProgressEvent | { event: "state"; state: string }) => void;
+  readonly onProgress: (event: LegEvent) => void;
   /** The VM is stopped for the switchover: no time limit ends the leg any more. */
   readonly onStopped: () => void;
 }
@@ -100,7 +125,14 @@ async function runLeg(
 ): Promise<MigrateDone> {
   const { signal, onProgress, onStopped } = watch;
   const { config, log } = agent;
+  const paced = (connection: PeerConnection) => {
+    if (request.bitsPerSecond !== null) connection.limitRate(request.bitsPerSecond / 8);
+    return connection;
+  };
+  const legId = randomUUID();
+  activity.leg = legId;
   const leg = new SourceLeg({
+    legId,
     site: config.site,
     peer: request.to,
     definition: vm.definition,
@@ -114,11 +146,10 @@ async function runLeg(
     runPath: vm.runPath,
     downtimeLimitMs: request.downtimeLimitMs,
     signal,
-    connect: async () => {
-      const connection = await agent.connect(request.to);
-      if (request.bitsPerSecond !== null) connection.limitRate(request.bitsPerSecond / 8);
-      return connection;
-    },
+    connect: async () => paced(await agent.connect(request.to)),
+    reconnect: async () => paced(await agent.dialPeer(request.to)),
+    linkTimeoutMs: request.linkTimeoutMs,
+    onLink: (isUp) => onProgress({ event: "link", link: isUp ? "up" : "lost" }),
     onProgress: (event) => {
       activity.progress = event;
       onProgress(event);
@@ -149,10 +180,12 @@ async function runLeg(
         `Migration aborted: ${request.to} could not run ${vm.name}; it runs here again`,
       );
     }
-    throw new OperationError(
-      "failed",
-      `${vm.name} runs at ${request.to}, but the connection was lost before it said so`,
+    log.warn(
+      { vm: vm.name, to: request.to },
+      "it runs there; the connection was lost before the peer said so",
     );
+    agent.background("Tidying generations", () => tidyGenerations(agent, vm));
+    return doneOf(agent, request, outcome.resultIfThere());
   }
   const { connection, sealed, core, result } = outcome;
   agent.background(`Telling ${request.to} what other sites hold`, async () => {
@@ -166,6 +199,10 @@ async function runLeg(
       await tidyGenerations(agent, vm);
     }
   });
-  const fields = { event: "done", vm: vm.name, from: config.site, to: request.to } as const;
+  return doneOf(agent, request, result);
+}
+
+function doneOf({ config }: Agent, { vm, to }: MigrateRequest, result: LegResult): MigrateDone {
+  const fields = { event: "done", vm, from: config.site, to } as const;
   return { ...fields, ...result, predictedMs: null, predictedWireBytes: null };
 }

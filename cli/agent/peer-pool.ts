@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { OperationError } from "../errors.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 
 const retryFirstMs = 1_000;
@@ -12,12 +13,20 @@ const retryLastMs = 60_000;
 /** Keeps a connection ready for each of some peers. */
 export class PeerPool {
   private readonly dial: (site: string) => Promise<PeerConnection>;
+  private readonly onRefused: (site: string, reason: string) => void;
+  /** What was told last of each peer: the same again is no news. */
+  private readonly told = new Map<string, string>();
   private readonly ready = new Map<string, PeerConnection>();
   private readonly dialling = new Set<string>();
   private readonly stopped = new AbortController();
 
-  constructor(dial: (site: string) => Promise<PeerConnection>) {
+  /** `onRefused` is told of a peer that is there, but does not trust this site or is not trusted: time heals neither. */
+  constructor(
+    dial: (site: string) => Promise<PeerConnection>,
+    onRefused: (site: string, reason: string) => void = () => {},
+  ) {
     this.dial = dial;
+    this.onRefused = onRefused;
   }
 
   /** Begins to keep a connection to the peer. */
@@ -49,6 +58,7 @@ export class PeerPool {
       try {
         const connection = await this.dial(site);
         if (signal.aborted) return connection.close();
+        this.told.delete(site);
         this.ready.set(site, connection);
         connection.onLost(() => {
           if (this.ready.get(site) !== connection) return;
@@ -56,10 +66,17 @@ export class PeerPool {
           setTimeout(() => this.keep(site), retryFirstMs).unref();
         });
         return;
-      } catch {
+      } catch (error) {
         // A peer that is away is no event: who asks for it will be told.
+        if (error instanceof OperationError && error.reason === "refused") this.tell(site, error.message);
         await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
       }
     }
+  }
+
+  private tell(site: string, reason: string): void {
+    if (this.told.get(site) === reason) return;
+    this.told.set(site, reason);
+    this.onRefused(site, reason);
   }
 }

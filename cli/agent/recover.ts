@@ -3,70 +3,132 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { killBlockHost } from "../disk/block-host.ts";
 import { OperationError } from "../errors.ts";
+import type { StoredBranch } from "../store/branches.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
+import { askPeers, heardOf, tellPeers } from "./claims.ts";
+import { requireUncontested, unaskedWarning } from "./contest.ts";
+import { finishFencingNow } from "./fencing.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
+import { ageOf, type Hearsay, lossOf, refusal } from "./recover-words.ts";
 import { overlaysOnGeneration, recordRecovered, runAgain } from "./vm-disks.ts";
-import { launchFromGeneration } from "./vm-launch.ts";
+import { launchFresh, launchFromGeneration } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
 
 const warmUpDelayMs = 500;
 
+/** What an operator asks for. */
+export interface RecoverRequest {
+  /** Number of the generation; null: the newest, or the branch. */
+  readonly generation: number | null;
+  /** Name of a branch to restart from instead of a generation. */
+  readonly branch: string | null;
+  /** Although another site has, or may have, the VM. */
+  readonly force: boolean;
+}
+
 /** What was restarted. */
 export interface Recovery {
   readonly generation: number;
+  readonly branch: string | null;
   /** Age of the state that runs now: work done since is not in it. */
   readonly ageMs: number;
   readonly epoch: number;
   /** True if a VM that was stopped here in a handover simply went on. */
   readonly resumed: boolean;
+  /** True if only the disks were there: the VM has started with empty memory. */
+  readonly disksOnly: boolean;
+  /** What this has cost, and what is to be done now; null if it was not forced. */
+  readonly loss: string | null;
+  readonly warning: string | null;
 }
 
 /**
- * Restarts a VM from a generation, the newest by default. Throws OperationError "refused" when another site has,
- * or may have, the VM and `force` is not given.
+ * Restarts a VM from a generation, the newest by default, or from a branch. Throws OperationError "refused" when another
+ * site has, or may have, the VM and `force` is not given.
  */
-export async function recover(
-  agent: Agent,
-  name: string,
-  number: number | null,
-  force: boolean,
-): Promise<Recovery> {
+export async function recover(agent: Agent, name: string, request: RecoverRequest): Promise<Recovery> {
   const vm = agent.require(name);
-  return await vm.doing("recover", async () => {
-    const record = await agent.ownership.read(name);
-    const { generations, unusable } = await vm.store.list();
-    const generation =
-      number === null ? generations.at(-1) : generations.find((one) => one.manifest.generation === number);
-    if (await vm.isRunningHere()) throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
-    if (record.state !== "owned" && !force) throw refusal(name, record, generation ?? null);
-    const epoch = record.state === "owned" ? record.epoch : record.epoch + 2;
-    const own = async () => {
-      const current = await agent.ownership.read(name);
-      const from = generation?.manifest.generation ?? current.generation;
-      await agent.ownership.write({ ...current, state: "owned", epoch, generation: from });
-    };
-    if (vm.qemu && !vm.qemu.qmp.isClosed && number === null && record.state === "released") {
-      // The VM itself is still here, stopped in the handover: newer than any generation.
-      await vm.exclusively(own);
-      await runAgain(vm, vm.qemu.qmp);
-      return { generation: record.generation, ageMs: 0, epoch, resumed: true };
-    }
-    if (!generation) {
-      const which = number === null ? "no generation" : `no generation ${number}`;
-      const [broken] = unusable;
-      throw new OperationError(
-        "failed",
-        `Cannot recover ${name}: ${which} is retained here${broken ? `; ${broken.directory} is not usable: ${broken.reason}` : ""}`,
-      );
-    }
-    const ageMs = Date.now() - Date.parse(generation.manifest.createdAt);
-    await requireIntact(agent, vm, generation);
+  const recovery = await vm.doing("recover", () => recoverNow(agent, vm, request));
+  if (recovery.loss !== null) {
+    agent.log.warn({ vm: name, epoch: recovery.epoch, loss: recovery.loss }, "recovered by force");
+    agent.background(`Telling who has ${name}`, () => tellPeers(agent, vm));
+  }
+  return recovery;
+}
+
+async function recoverNow(agent: Agent, vm: ManagedVm, request: RecoverRequest): Promise<Recovery> {
+  const { name } = vm;
+  const { force } = request;
+  if (await vm.isRunningHere()) throw new OperationError("failed", `Cannot recover ${name}: it runs here`);
+  await finishFencingNow(agent, vm);
+  const answers = await askPeers(agent, vm);
+  await requireUncontested(agent, vm, "recover", answers);
+  const record = await agent.ownership.read(name);
+  const chosen = await choose(vm, request);
+  const isForced = record.state !== "owned";
+  const hearsay: Hearsay = { record, answers, heard: heardOf(agent, vm, answers) };
+  if (isForced && !force) throw refusal(vm, hearsay, chosen);
+  // Above all that any site is known to have: whoever has the VM must stop when it hears of this one.
+  const newest = Math.max(record.epoch, ...hearsay.heard.map(({ epoch }) => epoch));
+  const epoch = isForced ? newest + 2 : record.epoch;
+  const own = async (generation: number) => {
+    const current = await agent.ownership.read(name);
+    await agent.ownership.write({ ...current, state: "owned", epoch, generation });
+  };
+  const loss = isForced ? lossOf(vm, hearsay, chosen) : null;
+  const common = { epoch, loss, warning: isForced ? null : unaskedWarning(answers), branch: request.branch };
+  const isDefault = request.generation === null && request.branch === null;
+  if (vm.qemu && !vm.qemu.qmp.isClosed && isDefault && record.state === "released") {
+    // The VM itself is still here, stopped in the handover: newer than any generation.
+    await vm.exclusively(() => own(record.generation));
+    await runAgain(vm, vm.qemu.qmp);
+    const { generation } = record;
+    return { ...common, generation, ageMs: 0, resumed: true, disksOnly: false };
+  }
+  const { state, branch, missing } = chosen;
+  if (state === null && branch !== null && branch.record.disks.length > 0) {
     if (vm.qemu) await endQemu(vm, vm.qemu);
-    await restart(agent, vm, generation, own);
-    return { generation: generation.manifest.generation, ageMs, epoch, resumed: false };
-  });
+    await startFromDisks(agent, vm, branch, own);
+    const { generation } = branch.record;
+    return { ...common, generation, ageMs: ageOf(branch.record.createdAt), resumed: false, disksOnly: true };
+  }
+  if (state === null) throw new OperationError("failed", `Cannot recover ${name}: ${missing}`);
+  await requireIntact(agent, vm, state);
+  if (vm.qemu) await endQemu(vm, vm.qemu);
+  const { generation, createdAt } = state.manifest;
+  await restart(agent, vm, state, () => own(generation));
+  return { ...common, generation, ageMs: ageOf(createdAt), resumed: false, disksOnly: false };
+}
+
+/** What is to be restarted. */
+interface Chosen {
+  readonly branch: StoredBranch | null;
+  /** With memory; null if there is none. */
+  readonly state: StoredGeneration | null;
+  /** Why there is none. */
+  readonly missing: string;
+}
+
+async function choose(vm: ManagedVm, { generation: number, branch: name }: RecoverRequest): Promise<Chosen> {
+  if (name !== null) {
+    const { branches } = await vm.store.branches.list();
+    const branch = branches.find(({ record }) => record.name === name) ?? null;
+    const known = branches.map(({ record }) => record.name).join(", ") || "none";
+    return {
+      branch,
+      state: branch?.memory ?? null,
+      missing: `no branch ${name} is here; branches: ${known}`,
+    };
+  }
+  const { generations, unusable } = await vm.store.list();
+  const state =
+    number === null ? generations.at(-1) : generations.find(({ manifest }) => manifest.generation === number);
+  const which = number === null ? "no generation" : `no generation ${number}`;
+  const [broken] = unusable;
+  const missing = `${which} is retained here${broken ? `; ${broken.directory} is not usable: ${broken.reason}` : ""}`;
+  return { branch: null, state: state ?? null, missing };
 }
 
 async function requireIntact(agent: Agent, vm: ManagedVm, generation: StoredGeneration): Promise<void> {
@@ -92,7 +154,7 @@ async function restart(
   own: () => Promise<void>,
 ): Promise<void> {
   await killBlockHost(vm.runPath);
-  const overlays = await overlaysOnGeneration(agent.config.qemu.binary, vm, generation.manifest);
+  const overlays = await overlaysOnGeneration(agent.config, vm, generation.manifest);
   const process = await launchFromGeneration(agent.config, vm, generation, overlays);
   try {
     await recordRecovered(vm, overlays);
@@ -112,22 +174,26 @@ async function restart(
   });
 }
 
-function refusal(
-  name: string,
-  record: { readonly state: string; readonly peer: string },
-  generation: StoredGeneration | null,
-): OperationError {
-  const owner = record.peer || "another site";
-  const why = record.state === "released" ? `its handover to ${owner} is in doubt` : `${owner} has it`;
-  let loss = "";
-  if (generation) {
-    const ageMs = Date.now() - Date.parse(generation.manifest.createdAt);
-    const minutes = Math.max(1, Math.round(ageMs / 60_000));
-    loss = `; the ${minutes} min since generation ${generation.manifest.generation} are lost then`;
-  }
-  return new OperationError(
-    "refused",
-    `Cannot recover ${name} here: ${why}. If that site is lost for good, fence it (make sure that it can never run ` +
-      `${name} again) and use --force${loss}`,
+/** Only a branch's disks are here: the VM starts afresh with them. */
+async function startFromDisks(
+  agent: Agent,
+  vm: ManagedVm,
+  branch: StoredBranch,
+  own: (generation: number) => Promise<void>,
+): Promise<void> {
+  const { images } = vm.store;
+  const { record } = branch;
+  const next = Object.fromEntries(record.disks.map(({ name, image }) => [name, image]));
+  const isWrittenOn = (await Promise.all(Object.values(next).map((id) => images.read(id)))).some(
+    ({ digests }) => digests === null,
   );
+  await killBlockHost(vm.runPath);
+  await recordRecovered(vm, next);
+  await vm.exclusively(() => own(record.generation));
+  const process = await launchFresh(agent.config, vm);
+  vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+    agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
+  );
+  // The VM writes to these very images: they are no state of their own any more.
+  if (isWrittenOn) await vm.store.branches.remove(record.name);
 }

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../errors.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
+import { type Claimed, maxEpoch } from "../store/overruling.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
@@ -31,6 +32,9 @@ export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
   }
   agent.log.info({ vm: vm.name, peer: record.peer, epoch: record.epoch, outcome }, "settled a handover");
   return await vm.exclusively(async () => {
+    const { state, epoch } = await agent.ownership.read(vm.name);
+    // Another site's claim, or an operator, was quicker.
+    if (state !== "released" || epoch !== record.epoch) return state === "away" ? "away" : "taken-back";
     if (outcome === "owned") {
       await agent.ownership.write({ ...record, state: "away" });
       if (vm.qemu) await endQemu(vm, vm.qemu);
@@ -48,6 +52,25 @@ export async function settleInBackground(agent: Agent, vm: ManagedVm, signal: Ab
     if (vm.activity === null && (await settle(agent, vm)) !== "unknown") return;
     await sleep(retryEveryMs, undefined, { signal }).catch(() => {});
   }
+}
+
+/**
+ * A handover in doubt is over when another site has a newer epoch than the one that was handed over: whoever took the
+ * VM, it is not here any more. This site's own copy of what it handed over is a generation by then.
+ */
+export async function concede(agent: Agent, vm: ManagedVm, by: Claimed): Promise<void> {
+  await vm.exclusively(async () => {
+    const record = await agent.ownership.read(vm.name);
+    // While the leg still runs its own end decides.
+    if (vm.activity !== null || record.state !== "released") return;
+    if (by.state === "none" || by.epoch <= record.epoch || by.epoch > maxEpoch) return;
+    await agent.ownership.write({ ...record, state: "away", epoch: by.epoch, peer: by.site });
+    agent.log.warn(
+      { vm: vm.name, by: by.site, epoch: by.epoch },
+      "another site has the VM: the doubt is over",
+    );
+    if (vm.qemu) await endQemu(vm, vm.qemu);
+  });
 }
 
 /** The other side: answers durably. A refusal is recorded before it is told. */

@@ -1,6 +1,5 @@
 /** After a leg: images that no generation needs any more go, or are merged, so that a disk's chain stays short. */
 
-import { BlockHost } from "../disk/block-host.ts";
 import { chainNodes } from "../disk/block-nodes.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
 import { type Merge, mergeImages, planMerge } from "../disk/merge.ts";
@@ -8,6 +7,7 @@ import type { QmpClient } from "../qemu/qmp-client.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
 import type { ManagedVm } from "./managed-vm.ts";
+import { startBlockHost } from "./vm-confinement.ts";
 
 /** A chain with more images is merged even if a leg has to wait for it: else legs in quick order would let it grow. */
 export const longChainImages = 24;
@@ -66,7 +66,7 @@ async function carryOut(
   const run = (qmp: QmpClient) => mergeImages(agent.core, key, store.images, qmp, merge, isWanted);
   try {
     if (qemu !== null) return await run(qemu.qmp);
-    const host = await BlockHost.start(agent.config.qemu.binary, vm.runPath);
+    const host = await startBlockHost(agent.config, vm);
     try {
       await host.open(chainNodes(store.images, chain, { writable: false, cache: "writeback" }));
       return await run(host.qmp);

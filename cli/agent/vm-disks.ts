@@ -6,7 +6,7 @@
 import { resolve } from "node:path";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import type { DiskBus, VmDisk } from "../config/vm-definition.ts";
-import { BlockHost } from "../disk/block-host.ts";
+import type { BlockHost } from "../disk/block-host.ts";
 import { chainNodes, nodeName } from "../disk/block-nodes.ts";
 import { describeExternal } from "../disk/image-content.ts";
 import { createOverlay } from "../disk/image-creation.ts";
@@ -17,6 +17,7 @@ import type { DiskSpec } from "../qemu/arguments.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { describeFile, diskError } from "./disk-files.ts";
 import type { ManagedVm } from "./managed-vm.ts";
+import { type QemuSite, startBlockHost } from "./vm-confinement.ts";
 
 /** The disks as the VM's command line has them. `chains` are newest first, in the order of the definition. */
 export function diskSpecs(vm: ManagedVm, chains: readonly (readonly ImageDescriptor[])[]): DiskSpec[] {
@@ -40,7 +41,7 @@ export async function currentChains(vm: ManagedVm): Promise<ImageDescriptor[][]>
 }
 
 /** Before a VM starts afresh: each disk has an image that may be written to. Makes what is missing. */
-export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void> {
+export async function prepareDisks(site: QemuSite, vm: ManagedVm): Promise<void> {
   const { store, definition } = vm;
   const { images } = store;
   if (definition.disks.length === 0) return;
@@ -59,7 +60,7 @@ export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void>
       }
       const image = await images.read(id);
       if (image.digests === null) continue;
-      host ??= await BlockHost.start(binary, vm.runPath);
+      host ??= await startBlockHost(site, vm);
       next[disk.id] = await overlayOn(host.qmp, images, image, disk.granularityBytes);
     }
   } finally {
@@ -70,14 +71,14 @@ export async function prepareDisks(binary: string, vm: ManagedVm): Promise<void>
 
 /** New images over those of a generation, for a VM that is restarted from it; nothing is recorded as current. */
 export async function overlaysOnGeneration(
-  binary: string,
+  site: QemuSite,
   vm: ManagedVm,
   { disks }: Manifest,
 ): Promise<Record<string, string>> {
   const made: Record<string, string> = {};
   if (disks.length === 0) return made;
   const { images } = vm.store;
-  const host = await BlockHost.start(binary, vm.runPath);
+  const host = await startBlockHost(site, vm);
   try {
     for (const { name, image } of disks) {
       const granularity = vm.definition.disks.find(({ id }) => id === name)?.granularityBytes;

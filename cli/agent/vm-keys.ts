@@ -1,11 +1,12 @@
 /** The VMs' digest keys: one file each, apart from the store, so that who can alter a store cannot forge digests. */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fromHex, toHex } from "../../src/bytes.ts";
 import { OperationError } from "../errors.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
+import { makeFolder, removePartials } from "../store/folder.ts";
 
 /** Keys in one folder. */
 export class VmKeys {
@@ -57,8 +58,13 @@ export class VmKeys {
     await rm(this.pathOf(vm), { force: true });
   }
 
+  /** Removes keys whose writing was interrupted. Returns their number. Only while nothing writes keys. */
+  async sweep(): Promise<number> {
+    return await removePartials(this.folder);
+  }
+
   private async write(vm: string, key: Uint8Array): Promise<void> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    await makeFolder(this.folder);
     await writeFileAtomically(this.pathOf(vm), `${toHex(key)}\n`);
   }
 

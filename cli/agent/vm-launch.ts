@@ -1,6 +1,5 @@
 /** Starting QEMU for a VM: afresh, waiting for a leg, or from a retained generation. */
 
-import { join } from "node:path";
 import { type Core, loadCore } from "../../src/core.ts";
 import { placeRegions } from "../../src/generation/geometry.ts";
 import type { Accelerator } from "../../src/generation/manifest.ts";
@@ -19,10 +18,13 @@ import {
   type GuestMemory,
   qemuArguments,
 } from "../qemu/arguments.ts";
+import { confinementOf } from "../qemu/confinement.ts";
+import { checkSandboxedArguments } from "../qemu/confinement-arguments.ts";
 import { startIncoming } from "../qemu/incoming-migration.ts";
 import { lostWriteRisk, probeQemu, usableAccelerators } from "../qemu/probe.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../qemu/process.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
+import { qemuSocketPath } from "../qemu/unix-socket.ts";
 import {
   GenerationContent,
   imagePathOf,
@@ -30,6 +32,7 @@ import {
   type StoredGeneration,
 } from "../store/generation-reader.ts";
 import type { ManagedVm } from "./managed-vm.ts";
+import { checkVmReach, confineVm } from "./vm-confinement.ts";
 import { currentChains, diskSpecs, prepareDisks } from "./vm-disks.ts";
 
 /** Name of the main RAM block of VMs that this program starts. */
@@ -41,6 +44,7 @@ export async function checkDefinition(config: SiteConfig, definition: VmDefiniti
   checkCpuModel(definition.cpu);
   const args = [...config.qemu.args, ...definition.args];
   checkExtraArguments(args);
+  if ((await confinementOf(config.qemu)).sandboxed) checkSandboxedArguments(args);
   const probe = await probeQemu(config.qemu.binary);
   if (probe.memoryBackendRom) return;
   const [punching] = findImagePunchers(args);
@@ -55,7 +59,7 @@ export async function checkDefinition(config: SiteConfig, definition: VmDefiniti
 /** Starts the VM's QEMU afresh, with empty memory. It runs at once. */
 export async function launchFresh(config: SiteConfig, vm: ManagedVm): Promise<QemuProcess> {
   const accel = await usableAccelerators(vm.definition.accel);
-  await prepareDisks(config.qemu.binary, vm);
+  await prepareDisks(config, vm);
   const disks = diskSpecs(vm, await currentChains(vm));
   return await launch(config, vm, { kind: "ram" }, { incoming: false, ramBlock: ownRamBlock, accel, disks });
 }
@@ -122,7 +126,7 @@ async function loadGeneration(
   const content = new GenerationContent(core, generation);
   try {
     const device = await readDeviceState(core, generation);
-    const socketPath = join(vm.runPath, "in.sock");
+    const socketPath = qemuSocketPath(vm.runPath, "in.sock");
     const takesDisks = vm.definition.disks.length > 0;
     const incoming = await startIncoming(process.qmp, { socketPath, logTail: process.logTail, takesDisks });
     incoming.completed.catch(() => {});
@@ -179,5 +183,10 @@ async function launch(
     extra: [...config.qemu.args, ...definition.args],
   });
   const { path } = await probeQemu(config.qemu.binary);
-  return await launchQemu(path, args, { runDir: runPath, name });
+  const ramImage = memory.kind === "image" ? memory.path : null;
+  const confinement = await confineVm(config, vm, ramImage);
+  // Without `rom` QEMU opens the file for writing, though it maps it privately.
+  const needed = memory.kind === "image" ? { path: memory.path, writable: !memory.rom } : null;
+  await checkVmReach(confinement, mode.disks, needed);
+  return await launchQemu(path, args, { runDir: runPath, name, confinement });
 }

@@ -7,8 +7,9 @@ import { startControlServer } from "../agent/control-server.ts";
 import { findAgain } from "../agent/lifecycle.ts";
 import { servePeer } from "../agent/peer-service.ts";
 import { readSiteConfig } from "../config/site-config.ts";
+import { checkConfinement } from "../qemu/confinement.ts";
 import { lockStore } from "../store/store-lock.ts";
-import { type Listener, listen } from "../wan/handshake.ts";
+import { type Listener, listen } from "../wan/listener.ts";
 import { jsonOption, print, printJson, runCommand } from "./output.ts";
 
 /** The command. */
@@ -19,8 +20,12 @@ export function agentCommand(): Command {
     .addOption(jsonOption)
     .action(async (options) => {
       await runCommand(options, async () => {
+        // Whatever makes a file or a socket without saying its mode: it is ours alone.
+        process.umask(0o077);
         const config = await readSiteConfig(options.config);
         const log = pino({ base: { site: config.site } }, pino.destination({ fd: 2, sync: true }));
+        const warning = await checkConfinement(config.qemu);
+        if (warning !== null) log.warn(warning);
         const lock = await lockStore(config.store);
         const agent = await Agent.open(config, log);
         const control = await startControlServer(agent);
@@ -50,14 +55,14 @@ async function listenForPeers(agent: Agent): Promise<Listener> {
   const { config, identity, log } = agent;
   const { host, port } = config.listen;
   const sites = Object.keys(config.peers);
-  const listener = await listen(
+  const listener = await listen({
     host,
     port,
     identity,
-    new Set(sites),
-    (connection) => void servePeer(agent, connection),
-    (address, reason) => log.warn({ address, reason }, "refused a connection"),
-  );
+    peers: config.peers,
+    onPeer: (connection) => void servePeer(agent, connection),
+    onRefused: (address, reason) => log.warn({ address, reason }, "refused a connection"),
+  });
   for (const site of sites) agent.peers.keep(site);
   return listener;
 }

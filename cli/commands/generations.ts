@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError } from "@commander-js/extra-typings";
 import { formatSize, formatTime } from "../config/units.ts";
 import { ask } from "../control-client.ts";
+import { OperationError } from "../errors.ts";
 import { controlOption, jsonOption, print, printJson, printTable, runCommand, warn } from "./output.ts";
 
 interface GenerationLine {
@@ -14,6 +15,16 @@ interface GenerationLine {
   readonly ageMs: number;
   readonly diskBytes: number;
   readonly root: string;
+}
+
+interface BranchLine {
+  readonly name: string;
+  readonly epoch: number;
+  readonly by: { readonly site: string; readonly epoch: number };
+  readonly ageMs: number;
+  readonly generation: number;
+  readonly memory: boolean;
+  readonly diskBytes: number;
 }
 
 /** The commands. */
@@ -40,6 +51,19 @@ function generations(): Command {
           one.root.slice(0, 16),
         ]);
         printTable(["GENERATION", "HELD AS", "LEG", "AGE", "ON DISK", "ROOT"], rows);
+        const branches = (done["branches"] as BranchLine[]).map((one) => [
+          one.name,
+          one.memory ? "memory and disks" : "disks only",
+          one.generation === 0 ? "-" : one.generation,
+          one.epoch,
+          formatTime(one.ageMs),
+          formatSize(one.diskBytes),
+          `${one.by.site} had taken the VM over (epoch ${one.by.epoch})`,
+        ]);
+        if (branches.length > 0) {
+          print("");
+          printTable(["BRANCH", "HOLDS", "AFTER", "EPOCH", "AGE", "ON DISK", "WHY"], branches);
+        }
         for (const { directory, reason } of done["unusable"] as { directory: string; reason: string }[]) {
           warn(`${directory} is not usable: ${reason}`);
         }
@@ -49,14 +73,25 @@ function generations(): Command {
 
 function prune(): Command {
   return new Command("prune")
-    .description("remove all but the newest generations and what they stand on")
+    .description("remove all but the newest generations and what they stand on, or a branch")
     .argument("<vm>", "its name")
-    .requiredOption("--keep <n>", "how many stay restartable", wholeNumber)
+    .option("--keep <n>", "how many stay restartable", wholeNumber)
+    .option("--branch <name>", "remove this branch for good")
     .addOption(controlOption)
     .addOption(jsonOption)
     .action((vm, options) =>
       runCommand(options, async () => {
-        const done = await ask(options.control, "prune", { vm, keep: options.keep });
+        const { branch, keep } = options;
+        if ((branch === undefined) === (keep === undefined)) {
+          throw new OperationError("usage", `Cannot prune ${vm}: give either --keep or --branch`);
+        }
+        if (branch !== undefined) {
+          const gone = await ask(options.control, "prunebranch", { vm, branch });
+          if (options.json) printJson(gone);
+          else print(`removed branch ${branch}`);
+          return;
+        }
+        const done = await ask(options.control, "prune", { vm, keep });
         if (options.json) return printJson(done);
         const removed = done["removed"] as number[];
         print(
@@ -73,19 +108,29 @@ function recover(): Command {
     .description("restart a VM here from what is retained")
     .argument("<vm>", "its name")
     .option("--generation <n>", "from this generation instead of the newest", wholeNumber)
+    .option("--branch <name>", "from this branch, which was kept when another site had taken the VM over")
     .option("--force", "although another site has, or may have, the VM: fence that site first")
     .addOption(controlOption)
     .addOption(jsonOption)
     .action((vm, options) =>
       runCommand(options, async () => {
-        const body = { vm, generation: options.generation ?? null, force: options.force ?? false };
+        const body = {
+          vm,
+          generation: options.generation ?? null,
+          branch: options.branch ?? null,
+          force: options.force ?? false,
+        };
         const done = await ask(options.control, "recover", body);
         if (options.json) return printJson(done);
+        const from =
+          done["branch"] === null ? `generation ${done["generation"]}` : `branch ${done["branch"]}`;
+        const age = formatTime(Number(done["ageMs"]));
         if (done["resumed"]) print(`${vm} goes on here; nothing is lost`);
-        else
-          print(
-            `${vm} runs here from generation ${done["generation"]}, ${formatTime(Number(done["ageMs"]))} old`,
-          );
+        else if (done["disksOnly"])
+          print(`${vm} starts here with the disks of ${from}, ${age} old, and empty memory`);
+        else print(`${vm} runs here from ${from}, ${age} old`);
+        if (typeof done["loss"] === "string") warn(done["loss"]);
+        if (typeof done["warning"] === "string") warn(done["warning"]);
       }),
     ) as unknown as Command;
 }

@@ -17,6 +17,7 @@ const phaseNames = {
 export class LegProgressBar {
   private readonly bar: SingleBar | null;
   private started = false;
+  private isLinkLost = false;
 
   constructor(wanted: boolean) {
     const format = "{phase} [{bar}] {percentage}% {wire} at {rate}{downtime}{eta_text}";
@@ -25,10 +26,15 @@ export class LegProgressBar {
   }
 
   show(line: ControlLine): void {
+    if (line.event === "link") this.isLinkLost = line["link"] === "lost";
     if (this.bar === null || line.event !== "progress") return;
     const event = line as unknown as ProgressEvent;
     const payload = {
-      phase: event.phase === "rounds" ? `round ${event.round}` : phaseNames[event.phase],
+      phase: this.isLinkLost
+        ? "link lost, waiting"
+        : event.phase === "rounds"
+          ? `round ${event.round}`
+          : phaseNames[event.phase],
       wire: formatSize(event.wireBytes),
       rate: formatRate(event.bytesPerSecond * 8),
       downtime:

@@ -1,7 +1,7 @@
 /** `bfmig migrate`: one leg, with a progress line. */
 
 import { Command } from "@commander-js/extra-typings";
-import type { MigrateDone } from "../agent/migrate.ts";
+import { defaultLinkTimeoutMs, type MigrateDone } from "../agent/migrate.ts";
 import { formatSize, formatTime, parseRate, parseTime } from "../config/units.ts";
 import { ask } from "../control-client.ts";
 import { messageOf } from "../errors.ts";
@@ -27,6 +27,12 @@ export function migrateCommand(): Command {
     .option("--bandwidth <rate>", "use no more of the link than this, such as 50M", positive(parseRate))
     .option("--downtime-limit <time>", "how long the VM may stand still", positive(parseTime), 300)
     .option("--timeout <time>", "give up when there was no switchover by then", positive(parseTime))
+    .option(
+      "--link-timeout <time>",
+      "how long to wait for a lost link while the VM runs on here",
+      positive(parseTime),
+      defaultLinkTimeoutMs,
+    )
     .addOption(controlOption)
     .addOption(jsonOption)
     .addOption(progressOption)
@@ -38,6 +44,7 @@ export function migrateCommand(): Command {
           to: options.to,
           downtimeLimitMs: options.downtimeLimit,
           timeoutMs: options.timeout ?? null,
+          linkTimeoutMs: options.linkTimeout,
           bitsPerSecond: options.bandwidth ?? null,
         };
         // The agent is asked to stop, and then says how it ended: after the handover it is too late to stop.

@@ -120,7 +120,11 @@ function describeFinding(finding: VerifyFinding): string {
   return `${path}: ${where.length > 0 ? `${where.join(", ")}: ` : ""}${problem}`;
 }
 
-function describeVm({ vm, path, generations }: VmReport): string {
+function describeVm({ vm, path, branch, generations }: VmReport): string {
+  if (branch !== null) {
+    const can = generations.some(({ restorable }) => restorable) ? "restorable" : "cannot be restored";
+    return `${vm} (${path}): branch ${branch}, ${can}`;
+  }
   if (generations.length === 0) return `${vm} (${path}): no generations`;
   const good = generations.filter(({ restorable }) => restorable).map(({ generation }) => generation);
   const restorable = good.length === 0 ? "none can be restored" : `restorable: ${good.join(", ")}`;

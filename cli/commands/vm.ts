@@ -27,6 +27,9 @@ interface VmLine {
   readonly memoryBytes: number;
   readonly machine: string;
   readonly newestGeneration: number | null;
+  readonly branches: readonly string[];
+  /** Another site has taken it over, and what is here is not put aside completely. */
+  readonly fencing: boolean;
   readonly activity: { readonly what: string; readonly state: string } | null;
   readonly disks: readonly DiskLine[];
 }
@@ -162,6 +165,7 @@ function show(): Command {
             ...vm.disks.map((disk) => [`disk ${disk.id}`, describeDisk(disk)]),
             ["args", definition.args.join(" ") || "-"],
             ["newest generation", vm.newestGeneration ?? "-"],
+            ["branches", vm.branches.length > 0 ? `${vm.branches.join(", ")}: see 'bfmig doctor'` : "-"],
             ["held elsewhere", holders.map(([site, id]) => `${site}: ${id.generation}`).join(", ") || "-"],
             ["under way", vm.activity ? `${vm.activity.what} ${vm.activity.state}` : "-"],
           ],
@@ -178,6 +182,7 @@ function describeDisk({ bus, sizeBytes, file, images }: DiskLine): string {
 
 function stateOf(vm: VmLine): string {
   if (vm.activity) return `${vm.activity.what} (${vm.activity.state})`;
+  if (vm.fencing) return `fenced by ${vm.peer}`;
   if (vm.ownership === "released") return `in doubt with ${vm.peer}`;
   if (vm.running) return "running";
   return vm.ownership === "away" ? `at ${vm.peer}` : "stopped";

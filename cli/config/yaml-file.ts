@@ -8,15 +8,13 @@ import { messageOf, OperationError } from "../errors.ts";
 /** Longest YAML file that is read. */
 const maxBytes = 1 << 20;
 
-/** Reads and checks a YAML file. Throws OperationError "usage" with file, line and field. */
-export async function readYamlFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  let text: string;
+/** The text of a file. Throws OperationError "usage". */
+export async function readYamlText(path: string): Promise<string> {
   try {
-    text = await readFile(path, "utf8");
+    return await readFile(path, "utf8");
   } catch (error) {
     throw new OperationError("usage", `Cannot read ${path}: ${messageOf(error)}`);
   }
-  return parseYaml(text, path, schema);
 }
 
 /** Checks YAML text; `path` is for messages. Throws OperationError "usage". */

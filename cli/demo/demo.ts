@@ -20,7 +20,10 @@ export type DemoLeg = {
   readonly diskComparedBytes?: number;
 } & (
   | (MigrateDone & { readonly method: "bfmig" })
-  | (Omit<MigrateDone, "generation" | "epoch" | "root" | "pages" | "blocks" | "leg"> & {
+  | (Omit<
+      MigrateDone,
+      "generation" | "epoch" | "root" | "pages" | "blocks" | "leg" | "resentBytes" | "reconnects"
+    > & {
       readonly method: "qemu-precopy";
       readonly leg: "first";
       readonly generation: null;

@@ -11,6 +11,7 @@ import { ask, type ControlLine } from "../control-client.ts";
 import { killBlockHost } from "../disk/block-host.ts";
 import { OperationError } from "../errors.ts";
 import { killQemu } from "../qemu/process.ts";
+import type { SiteCertificate } from "../wan/tls-certificate.ts";
 
 const mainPath = fileURLToPath(new URL("../main.js", import.meta.url));
 const logTailLines = 20;
@@ -23,15 +24,22 @@ export interface SiteOptions {
   /** Folder of sockets; its path must be short. */
   readonly socketFolder: string;
   readonly port: number;
-  readonly peers: Readonly<Record<string, string>>;
-  /** The shared token. */
-  readonly token: string;
+  /** The site's key and certificate. */
+  readonly certificate: SiteCertificate;
+  /** All VMs may go to them and come from them. */
+  readonly peers: Readonly<Record<string, { readonly url: string; readonly fingerprint: string }>>;
   /** QEMU arguments for VMs that arrive. */
   readonly arrivals: Readonly<Record<string, { readonly args: readonly string[] }>>;
   readonly qemuBinary?: string;
   /** Arguments that QEMU needs on this machine whatever the VM. */
   readonly qemuArgs?: readonly string[];
   readonly keep?: number;
+  /** Fields of `qemu` beside the binary and the arguments. */
+  readonly confinement?: Readonly<Record<string, unknown>>;
+  /** What arriving VMs may use; the defaults of the configuration if left out. */
+  readonly accept?: Readonly<Record<string, unknown>>;
+  /** Environment variables of the agent, beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A running agent. */
@@ -48,6 +56,7 @@ export class SiteProcess {
     // A group of its own: Ctrl-C in the terminal is for whoever started the site, who ends it in order.
     this.child = spawn(process.execPath, [mainPath, "agent", "--config", configPath, "--json"], {
       detached: true,
+      env: { ...process.env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.exited = new Promise((resolve) => this.child.once("exit", () => resolve()));
@@ -64,16 +73,27 @@ export class SiteProcess {
     await mkdir(socketFolder, { recursive: true, mode: 0o700 });
     const control = join(socketFolder, `${name}.sock`);
     const configPath = join(folder, "site.yaml");
-    await writeFile(join(folder, "token"), `${options.token}\n`, { mode: 0o600 });
+    await writeFile(join(folder, "site.key"), options.certificate.key, { mode: 0o600 });
+    await writeFile(join(folder, "site.crt"), options.certificate.cert);
     const config = {
       site: name,
       store: "store",
       listen: `127.0.0.1:${options.port}`,
       control,
       run: join(socketFolder, name),
-      token: { file: "token" },
-      peers: options.peers,
-      qemu: { binary: options.qemuBinary ?? "qemu-system-x86_64", args: [...(options.qemuArgs ?? [])] },
+      tls: { cert: "site.crt", key: "site.key" },
+      peers: Object.fromEntries(
+        Object.entries(options.peers).map(([peer, address]) => [
+          peer,
+          { ...address, maySend: ["*"], mayReceive: ["*"] },
+        ]),
+      ),
+      qemu: {
+        binary: options.qemuBinary ?? "qemu-system-x86_64",
+        args: [...(options.qemuArgs ?? [])],
+        ...options.confinement,
+      },
+      ...(options.accept === undefined ? {} : { accept: options.accept }),
       arrivals: Object.fromEntries(
         Object.entries(options.arrivals).map(([vm, { args }]) => [vm, { args: [...args] }]),
       ),
@@ -92,6 +112,11 @@ export class SiteProcess {
   /** The end of the agent's log. */
   get logTail(): string {
     return this.logLines.slice(-logTailLines).join("\n");
+  }
+
+  /** The agent's log as far as it is kept. */
+  get log(): string {
+    return this.logLines.join("\n");
   }
 
   /** Where the store is. */

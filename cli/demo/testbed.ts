@@ -1,12 +1,12 @@
 /** Sites on this machine, an emulated WAN between them, and the boot-sector guest that moves. */
 
-import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
 import { QmpClient } from "../qemu/qmp-client.ts";
+import { makeSiteCertificate, type SiteCertificate } from "../wan/tls-certificate.ts";
 import { DemoDisk, type DemoDiskOptions } from "./demo-disk.ts";
 import { bootImage, ticksPerSecond } from "./guest.ts";
 import { GuestConsole } from "./guest-console.ts";
@@ -40,10 +40,16 @@ export interface TestbedOptions {
   readonly moreArguments?: (site: string, socketFolder: string) => readonly string[];
   /** Generations that each site keeps. */
   readonly keep?: number;
+  /** How each site's QEMU is confined, as `qemu` of a configuration has it. */
+  readonly confinement?: Readonly<Record<string, unknown>>;
+  /** What each site lets arriving VMs use, as `accept` of a configuration has it. */
+  readonly accept?: Readonly<Record<string, unknown>>;
   /** A disk of the guest that is made for it; see `Testbed.disk`. */
   readonly disk?: DemoDiskOptions | null;
   /** More disks of the guest, as a definition has them; their files must be there when the sites start. */
   readonly disks?: readonly Readonly<Record<string, unknown>>[];
+  /** Environment variables of the agents, beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A memory size near `memoryBytes` with which this QEMU does not lose guest writes under TCG. */
@@ -116,18 +122,21 @@ export class Testbed {
 
   /** Starts the links and all agents, and defines the guest at the first site. */
   async startSites(): Promise<void> {
-    const { keepFolder, memoryBytes, qemuBinary, keep, siteNames = ["a", "b"] } = this.options;
+    const { keepFolder, memoryBytes, qemuBinary, keep, env, siteNames = ["a", "b"] } = this.options;
+    const { confinement, accept } = this.options;
     const ports = new Map<string, number>();
     for (const port of await freePorts(siteNames.length)) ports.set(siteNames[ports.size], port);
-    const token = randomBytes(24).toString("hex");
+    const certificates = new Map<string, SiteCertificate>();
+    for (const name of siteNames) certificates.set(name, await makeSiteCertificate(name));
     const root = keepFolder ?? this.socketFolder;
     for (const [name, port] of ports) {
-      const peers: Record<string, string> = {};
+      const peers: Record<string, { url: string; fingerprint: string }> = {};
       for (const [peer, peerPort] of ports) {
         if (peer === name) continue;
         const link = await this.openLink("127.0.0.1", peerPort);
         this.linksByRoute.set(`${name} ${peer}`, link);
-        peers[peer] = `ws://127.0.0.1:${link.port}`;
+        const { fingerprint } = certificates.get(peer) as SiteCertificate;
+        peers[peer] = { url: `wss://127.0.0.1:${link.port}`, fingerprint };
       }
       const site = await SiteProcess.start({
         name,
@@ -135,10 +144,13 @@ export class Testbed {
         socketFolder: join(this.socketFolder, "run"),
         port,
         peers,
-        token,
+        certificate: certificates.get(name) as SiteCertificate,
         arrivals: { [guestName]: { args: this.argumentsAt(name) } },
         ...(qemuBinary === undefined ? {} : { qemuBinary }),
         ...(keep === undefined ? {} : { keep }),
+        ...(env === undefined ? {} : { env }),
+        ...(confinement === undefined ? {} : { confinement }),
+        ...(accept === undefined ? {} : { accept }),
       });
       this.sites.set(name, site);
     }

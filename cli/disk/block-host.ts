@@ -7,10 +7,12 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { OperationError } from "../errors.ts";
 import { escapeCommas } from "../qemu/arguments.ts";
+import { type Confinement, unconfined } from "../qemu/confinement.ts";
 import { probeQemu } from "../qemu/probe.ts";
 import { killQemu, launchQemu, type QemuProcess, qmpSocketPath } from "../qemu/process.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { QmpObject } from "../qemu/qmp-messages.ts";
+import { qemuSocketPath } from "../qemu/unix-socket.ts";
 import { storeError } from "../store/atomic-file.ts";
 import { createImage, type NewImage } from "./image-creation.ts";
 
@@ -36,8 +38,12 @@ export class BlockHost {
     this.folder = folder;
   }
 
-  /** Starts one for a VM; one that was left is ended first. Throws OperationError. */
-  static async start(binary: string, runPath: string): Promise<BlockHost> {
+  /** Starts one for a VM; one that was left is ended first. `unconfined` by default. Throws OperationError. */
+  static async start(
+    binary: string,
+    runPath: string,
+    confinement: Confinement = unconfined,
+  ): Promise<BlockHost> {
     const folder = blockHostFolder(runPath);
     await killQemu(folder);
     const { path } = await probeQemu(binary);
@@ -45,14 +51,15 @@ export class BlockHost {
       ...["-no-user-config", "-nodefaults", "-machine", "none", "-accel", "tcg", "-display", "none", "-S"],
       ...["-qmp", `unix:${escapeCommas(qmpSocketPath(folder))},server=on,wait=off`],
     ];
-    return new BlockHost(await launchQemu(path, args, { runDir: folder, name: "disk images" }), folder);
+    const options = { runDir: folder, name: "disk images", confinement };
+    return new BlockHost(await launchQemu(path, args, options), folder);
   }
 
   get qmp(): QmpClient {
     return this.process.qmp;
   }
 
-  /** Makes a qcow2 image in a new file, readable by us alone. Throws OperationError. */
+  /** Makes a qcow2 image in a new file, for QEMU's user alone. Throws OperationError. */
   async create(image: NewImage): Promise<void> {
     await createImage(this.qmp, image);
   }
@@ -71,7 +78,7 @@ export class BlockHost {
 
   /** Lets nodes be written over NBD, each under its own name. Returns the socket's path. */
   async exportWritable(nodes: readonly string[]): Promise<string> {
-    const path = join(this.folder, "nbd.sock");
+    const path = qemuSocketPath(this.folder, "nbd.sock");
     await rm(path, { force: true });
     await this.qmp.execute("nbd-server-start", { addr: { type: "unix", data: { path } } });
     for (const node of nodes) {

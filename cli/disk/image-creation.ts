@@ -5,6 +5,7 @@ import { closeSync, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename, isAbsolute } from "node:path";
 import { OperationError } from "../errors.ts";
+import { giveFile } from "../qemu/confinement-files.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { storeError } from "../store/atomic-file.ts";
 import { runBlockJob } from "./block-job.ts";
@@ -21,7 +22,7 @@ export interface NewImage {
   readonly bitmap: { readonly name: string; readonly granularityBytes: number } | null;
 }
 
-/** Makes a qcow2 image in a new file, readable by us alone. Throws OperationError; nothing of ours is left then. */
+/** Makes a qcow2 image in a new file, for QEMU's user alone. Throws OperationError; nothing of ours is left then. */
 export async function createImage(qmp: QmpClient, image: NewImage): Promise<void> {
   const { path, lengthBytes, backing, bitmap } = image;
   const node = `new-${randomBytes(4).toString("hex")}`;
@@ -37,6 +38,7 @@ export async function createImage(qmp: QmpClient, image: NewImage): Promise<void
     throw failed(error);
   }
   try {
+    await giveFile(path, qmp.owner);
     await qmp.execute("blockdev-add", { driver: "file", filename: path, "node-name": `${node}-f` });
     await runBlockJob(qmp, node, "blockdev-create", {
       options: {

@@ -12,14 +12,14 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { z } from "zod";
 import { diskLimits, isDiskName } from "../../src/generation/disks.ts";
 import { imageIdPattern } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { partialPrefix, writeFileAtomically } from "../store/atomic-file.ts";
-import { namesIn } from "../store/folder.ts";
+import { makeFolder, namesIn } from "../store/folder.ts";
 
 /** Images that may lie over one another. */
 export const maxChainImages = 64;
@@ -67,7 +67,7 @@ export class ImageStore {
   }
 
   async prepare(): Promise<void> {
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await makeFolder(this.path);
   }
 
   /** An id that no image has. */

@@ -121,5 +121,8 @@ function deviceNames(json: Uint8Array): string[] {
   }
   const devices = (value as { devices?: unknown } | null)?.devices;
   if (!Array.isArray(devices)) return [];
-  return devices.map((device) => String((device as { name?: unknown } | null)?.name ?? "?"));
+  return devices.map((device) => {
+    const { name } = (device ?? {}) as { name?: unknown };
+    return typeof name === "string" ? name : "?";
+  });
 }

@@ -3,16 +3,14 @@
  * leg before that leaves nothing behind.
  */
 
-import { join } from "node:path";
 import { loadCore } from "../../src/core.ts";
-import { diskDifference } from "../../src/generation/disks.ts";
-import { placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
-import type { GenerationId, Manifest } from "../../src/generation/manifest.ts";
+import type { Manifest } from "../../src/generation/manifest.ts";
 import type { BlockHost } from "../disk/block-host.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
 import type { QemuProcess } from "../qemu/process.ts";
+import { qemuSocketPath } from "../qemu/unix-socket.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { OwnershipRegister } from "../store/ownership.ts";
@@ -20,10 +18,18 @@ import type { VmStore } from "../store/vm-store.ts";
 import type { Incoming, PeerConnection } from "../wan/connection.ts";
 import { abortError, protocolError } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
+import { chosenBase, intactGenerations } from "./destination-base.ts";
 import { type ArrivingDisk, DestinationDisks } from "./destination-disks.ts";
+import { DestinationLink } from "./destination-link.ts";
 import { type DestinationStore, openDestinationStore } from "./destination-store.ts";
 import { legCoreBytes } from "./leg-core.ts";
+import { traceStep } from "./leg-steps.ts";
 import { type DestinationState, destinationTransitions, StateMachine } from "./state-machine.ts";
+
+/** What came and was not handled may take so much memory: half of what a source may have under way. */
+const maxQueuedBytes = 128 << 20;
+/** Number of the first frame that crosses the WAN. */
+const firstPagesFrame = 2;
 
 /** What a leg needs from the agent. */
 export interface DestinationLegContext {
@@ -69,32 +75,43 @@ export class DestinationLeg {
   private settle: { resolve: (result: DestinationResult) => void; reject: (error: unknown) => void } | null =
     null;
   private isOver = false;
+  private link: DestinationLink | null = null;
+  private queuedBytes = 0;
+  private mayOwn = false;
 
   constructor(context: DestinationLegContext) {
     this.context = context;
-    this.machine = new StateMachine(destinationTransitions, "offered", context.onState);
+    this.machine = new StateMachine(destinationTransitions, "offered", (state) => {
+      context.onState(state);
+      traceStep({ side: "destination", step: state });
+    });
   }
 
   async run(): Promise<DestinationResult> {
-    const { connection, store } = this.context;
+    const { connection, store, prepare, warn } = this.context;
     try {
       await store.prepare();
       // It takes a moment: meanwhile the source finds out what both have.
       if (this.context.disks.length > 0) this.host = this.context.startBlockHost();
       this.host?.catch(() => {});
-      const have = await this.intactGenerations();
+      const have = await intactGenerations(store, this.context.key, warn);
       return await new Promise<DestinationResult>((resolve, reject) => {
         this.settle = { resolve, reject };
-        connection.onLost((error) => this.enqueue(() => Promise.reject(error)));
-        connection.receiveWith((incoming) => this.enqueue(() => this.handle(incoming)));
-        connection.send({ type: "offer", have });
+        traceStep({ side: "destination", step: "offered" });
+        this.link = new DestinationLink({
+          legId: prepare.leg,
+          connection,
+          timeoutMs: prepare.linkTimeoutMs,
+          onIncoming: (incoming) => this.receive(incoming),
+          onGivenUp: (error) => this.cancel(error),
+          warn,
+        });
+        this.link.send({ type: "offer", have });
       });
     } catch (error) {
       this.isOver = true;
-      connection.receiveWith(() => {});
-      if (this.machine.state !== "returned") {
-        connection.send({ type: "abort", reason: "failed", message: messageOf(error).slice(0, 1000) });
-      }
+      if (this.machine.state !== "returned") this.sendLast(error);
+      this.link?.end();
       await this.discard();
       throw error;
     } finally {
@@ -102,8 +119,61 @@ export class DestinationLeg {
     }
   }
 
+  /** The source's connection, as soon as there is one; null when none comes in time. Only after `run` has resolved. */
+  async handOut(timeoutMs: number): Promise<PeerConnection | null> {
+    return (await this.link?.handOut(timeoutMs)) ?? null;
+  }
+
+  /** Waits for the source no more. */
+  endLink(): void {
+    this.link?.end();
+  }
+
+  /** Ends the leg when what came before is done, unless the VM runs here by then. */
+  cancel(error: Error): void {
+    this.enqueue(() => Promise.reject(error));
+  }
+
+  /**
+   * The source is back on another connection. Resolves with false if nothing is left of the leg: it is for the caller to
+   * say so.
+   */
+  async resume(connection: PeerConnection, message: MessageOf<"resume">): Promise<boolean> {
+    const { link } = this;
+    if (link === null || (this.isOver && this.machine.state !== "running")) return false;
+    link.detach();
+    let isResumed = false;
+    // After everything that the old connection has brought: what is told then is what is in the store.
+    const go = async () => {
+      link.resume(connection, message.messages, this.destination?.lastSequence ?? 1);
+      isResumed = true;
+    };
+    if (this.machine.state === "running") await go();
+    else await this.enqueue(go);
+    return isResumed;
+  }
+
+  /** What arrives is done in order. A peer that sends faster than it is done waits. */
+  private receive(incoming: Incoming): void {
+    const bytes = "frame" in incoming ? incoming.frame.length : 0;
+    this.queuedBytes += bytes;
+    if (this.queuedBytes > maxQueuedBytes) this.link?.pause();
+    this.enqueue(async () => {
+      this.queuedBytes -= bytes;
+      if (this.queuedBytes <= maxQueuedBytes) this.link?.read();
+      await this.handle(incoming);
+    });
+  }
+
+  private sendLast(error: unknown): void {
+    const message = messageOf(error).slice(0, 1000);
+    const last = { type: "abort", reason: "failed", message } as const;
+    if (this.link) this.link.sendLast(last);
+    else this.context.connection.send(last);
+  }
+
   /** Messages are handled one after the other, in their order; the first failure ends the leg. */
-  private enqueue(action: () => Promise<void>): void {
+  private enqueue(action: () => Promise<void>): Promise<void> {
     this.work = this.work.then(async () => {
       if (this.isOver) return;
       try {
@@ -113,13 +183,16 @@ export class DestinationLeg {
         this.settle?.reject(error);
       }
     });
+    return this.work;
   }
 
   private async handle(incoming: Incoming): Promise<void> {
     const { connection } = this.context;
     if ("frame" in incoming) {
       if (this.machine.state !== "receiving" || !this.destination) throw this.unexpected("a frame");
-      connection.send({ type: "ack", sequence: await this.destination.apply(incoming.frame) });
+      const sequence = await this.destination.apply(incoming.frame);
+      this.link?.acknowledge(sequence);
+      if (sequence === firstPagesFrame) traceStep({ side: "destination", step: "first-frame" });
       return;
     }
     const { message } = incoming;
@@ -130,55 +203,9 @@ export class DestinationLeg {
     else throw this.unexpected(`'${message.type}'`);
   }
 
-  /**
-   * What this site can build on. A generation whose files were touched is not offered; the newest one is checked
-   * then, since it is what the source hopes for.
-   */
-  private async intactGenerations(): Promise<GenerationId[]> {
-    const { store, key, warn } = this.context;
-    const ledger = new IntegrityLedger(store);
-    const { generations } = await store.list();
-    const have: GenerationId[] = [];
-    for (const one of generations) {
-      const { generation, root } = one.manifest;
-      let isIntact = await ledger.isUntouched(one);
-      if (!isIntact && one === generations.at(-1)) {
-        const problem = await ledger.check(await loadCore(), key, one);
-        if (problem) warn(`Generation ${generation} of ${store.vm} is damaged and set aside: ${problem}`);
-        isIntact = problem === null;
-      }
-      if (isIntact) have.push({ generation, root });
-    }
-    return have;
-  }
-
   private async begin(message: MessageOf<"begin">): Promise<void> {
-    const { store, prepare, key, launch, runPath } = this.context;
-    const geometry = placeRegions(message.regions);
-    const [main] = geometry.regions;
-    if (main.name !== prepare.ramBlock || main.lengthBytes !== prepare.vm.memoryBytes) {
-      throw protocolError(this.context.connection.site, "the first region is not the VM's main memory");
-    }
-    const base = message.base ? await store.find(message.base) : null;
-    if (message.base && !base) {
-      throw new OperationError(
-        "failed",
-        `Cannot build on generation ${message.base.generation}: it is not here with that root`,
-      );
-    }
-    if (base && !sameGeometry(geometry, placeRegions(base.manifest.regions))) {
-      throw new OperationError(
-        "failed",
-        `Cannot build on generation ${base.manifest.generation}: its regions differ`,
-      );
-    }
-    const changed = base && diskDifference(base.manifest.disks, prepare.vm.disks);
-    if (changed) {
-      throw new OperationError(
-        "failed",
-        `Cannot build on generation ${base.manifest.generation}: ${changed}`,
-      );
-    }
+    const { store, prepare, key, launch, runPath, connection } = this.context;
+    const { geometry, base } = await chosenBase(store, connection.site, prepare, message);
     const core = await loadCore({ initialBytes: legCoreBytes });
     const { leg: legId } = prepare;
     const { generation } = message;
@@ -205,7 +232,7 @@ export class DestinationLeg {
     this.process = process;
     this.incoming = process.then((qemu) =>
       startIncoming(qemu.qmp, {
-        socketPath: join(runPath, "in.sock"),
+        socketPath: qemuSocketPath(runPath, "in.sock"),
         logTail: qemu.logTail,
         takesDisks: this.disks !== null,
       }),
@@ -246,8 +273,9 @@ export class DestinationLeg {
       );
     }
     this.manifest = manifest;
+    traceStep({ side: "destination", step: "written" });
     this.machine.go("prepared");
-    connection.send({ type: "prepared", root: manifest.root });
+    this.link?.send({ type: "prepared", root: manifest.root });
   }
 
   private async commit(message: MessageOf<"commit">): Promise<void> {
@@ -267,11 +295,26 @@ export class DestinationLeg {
           `Cannot take ${vm} over: epoch ${message.epoch} was refused or is not new`,
         );
       }
-      const committed = await writer.commit(manifest);
-      await this.disks?.takeOver();
-      const { generation: number, epoch } = manifest;
-      await ownership.write({ ...record, state: "owned", epoch, peer: connection.site, generation: number });
-      return committed;
+      try {
+        const committed = await writer.commit(manifest);
+        traceStep({ side: "destination", step: "in-force" });
+        await this.disks?.takeOver();
+        const { generation: number, epoch } = manifest;
+        await ownership.write({
+          ...record,
+          state: "owned",
+          epoch,
+          peer: connection.site,
+          generation: number,
+        });
+        return committed;
+      } catch (error) {
+        // A write that failed may have reached the disk: only a refusal that is there makes sure that it counts for nothing.
+        this.mayOwn = true;
+        await this.refuse();
+        this.mayOwn = false;
+        throw error;
+      }
     });
     this.machine.go("owned");
     const process = await (this.process as Promise<QemuProcess>);
@@ -282,11 +325,11 @@ export class DestinationLeg {
       throw new OperationError("failed", `Cannot run ${vm} here, given back: ${messageOf(error)}`);
     }
     this.machine.go("running");
-    connection.send({ type: "running", epoch: message.epoch });
+    this.isOver = true;
+    this.link?.send({ type: "running", epoch: message.epoch });
     process.qmp
       .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })
       .catch((error) => this.context.warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
-    connection.receiveWith(null);
     await new IntegrityLedger(this.context.store)
       .record(generation)
       .catch((error) => this.context.warn(messageOf(error)));
@@ -295,18 +338,24 @@ export class DestinationLeg {
 
   /** `cont` failed: this site must never run this epoch, and says so durably before the source may go on. */
   private async giveBack(cause: unknown): Promise<void> {
-    const { ownership, prepare, connection, exclusively, store } = this.context;
+    const { exclusively, store } = this.context;
     const process = await (this.process as Promise<QemuProcess>);
     await process.kill();
     await exclusively(async () => {
-      const record = await ownership.read(prepare.vm.name);
-      await ownership.write({ ...record, state: "none", refusedEpoch: prepare.epoch });
+      await this.refuse();
       await store.remove(this.generation);
-      if (this.disks) await store.images.setCurrent({ format: 1, images: {}, aside: [] });
       await this.disks?.discard();
     });
     this.machine.go("returned");
-    connection.send({ type: "abort", reason: "failed", message: messageOf(cause).slice(0, 1000) });
+    this.sendLast(cause);
+  }
+
+  /** Records durably that this site never runs the leg's epoch. Its images are no longer what a VM here writes to. */
+  private async refuse(): Promise<void> {
+    const { ownership, prepare, store } = this.context;
+    const record = await ownership.read(prepare.vm.name);
+    await ownership.write({ ...record, state: "none", refusedEpoch: prepare.epoch });
+    if (this.disks) await store.images.setCurrent({ format: 1, images: {}, aside: [] });
   }
 
   private async discard(): Promise<void> {
@@ -314,8 +363,11 @@ export class DestinationLeg {
     (await this.incoming?.catch(() => null))?.abort();
     await qemu?.kill();
     if (this.machine.state === "returned") return;
-    await this.destination?.writer.discard();
-    await this.disks?.discard();
+    // A site that may own the VM keeps what it would run from.
+    if (!this.mayOwn) {
+      await this.destination?.writer.discard();
+      await this.disks?.discard();
+    }
     await (await this.host?.catch(() => null))?.kill();
     this.machine.go("discarded");
   }

@@ -105,6 +105,11 @@ export class DestinationStore {
     if (this.content) await this.feed.feedPagesAboveImage(this.content);
   }
 
+  /** Number of the last frame that is in the store. */
+  get lastSequence(): number {
+    return this.sequence;
+  }
+
   /** Takes the next frame. When the promise resolves it is in the store. Returns its number. */
   async apply(frame: Uint8Array): Promise<number> {
     const header = decodeFrameHeader(frame);

@@ -5,11 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
 import type { MigrationInfo } from "../qemu/migration-info.ts";
 import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
-import type { PeerConnection } from "../wan/connection.ts";
+import { traceStep } from "./leg-steps.ts";
 import type { LegProgress } from "./progress.ts";
 import type { SourceDisks } from "./source-disks.ts";
+import type { SourceLink } from "./source-link.ts";
 import type { SourcePump, StreamEnd } from "./source-pump.ts";
-import { decideSwitchover, type SwitchoverDecision } from "./switchover.ts";
+import { decideSwitchover } from "./switchover.ts";
 
 /** Silence of QEMU, after it has stopped the VM, that means that its stream will not end. */
 const streamQuietMs = 10_000;
@@ -21,9 +22,12 @@ const smallRoundBytes = 1 << 20;
 
 /** What the rounds work with. */
 export interface LiveRoundsOptions {
-  readonly connection: PeerConnection;
+  readonly link: SourceLink;
   readonly pump: SourcePump;
-  readonly outgoing: OutgoingMigration;
+  /** QEMU's migration, when it has begun. */
+  readonly start: () => Promise<OutgoingMigration>;
+  /** Gives it up, so that the VM runs on, and begins another one when the link is back. */
+  readonly startAgain: () => Promise<OutgoingMigration>;
   /** Opened once the stream has named the RAM blocks; null if no disk moves. */
   readonly openDisks: () => Promise<SourceDisks | null>;
   readonly progress: LegProgress;
@@ -44,7 +48,36 @@ export interface RoundsEnd {
 
 /** Runs rounds until the switchover decision, then sends the rest. */
 export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsEnd> {
-  const { connection, pump, outgoing, progress, downtimeLimitMs, race } = options;
+  const { link, pump, progress, race } = options;
+  let outgoing = await race(options.start());
+  await race(pump.established);
+  const disks = await race(options.openDisks());
+  pump.holdRam(disks !== null);
+  let info = await roundsUntilStopped(options, outgoing, disks);
+  while (!link.isUp) {
+    // QEMU found nothing more to send and has stopped the VM by itself, but nobody can take it over now.
+    outgoing = await race(options.startAgain());
+    info = await roundsUntilStopped(options, outgoing, disks);
+  }
+  options.onStopped();
+  pump.drain();
+  // Every export is gone before QEMU goes on: one that holds a persistent bitmap would kill it.
+  await race(disks?.finish() ?? Promise.resolve());
+  traceStep({ side: "source", step: "disks-read" });
+  await race(outgoing.continueSwitchover());
+  const end = await race(endOfStream(pump));
+  traceStep({ side: "source", step: "stream-ended" });
+  progress.finishing();
+  return { end, info };
+}
+
+/** Rounds while the VM runs. Resolves with QEMU's last figures when it has stopped the VM. */
+async function roundsUntilStopped(
+  options: LiveRoundsOptions,
+  outgoing: OutgoingMigration,
+  disks: SourceDisks | null,
+): Promise<MigrationInfo | null> {
+  const { link, pump, progress, downtimeLimitMs, race } = options;
   let stopped = false;
   outgoing.preSwitchover.then(
     () => {
@@ -52,11 +85,9 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
     },
     () => {},
   );
-  await race(pump.established);
-  const disks = await race(options.openDisks());
-  pump.holdRam(disks !== null);
   let info: MigrationInfo | null = null;
   let gateOpen = false;
+  let isSecondPass = false;
   while (!stopped) {
     pump.flush();
     info = await race(outgoing.query());
@@ -69,50 +100,39 @@ export async function runLiveRounds(options: LiveRoundsOptions): Promise<RoundsE
       driveDisks(disks, left, bytesPerSecond, options);
     }
     if (info.ram && pump.isEstablished) {
+      const { remainingBytes, dirtySyncCount: pass } = info.ram;
       const decision = decideSwitchover({
         backlogBytes: pump.rate.unacknowledgedBytes,
         bytesPerSecond,
         rttMs: pump.rate.minRttMs,
-        remainingBytes: info.ram.remainingBytes,
+        remainingBytes,
         encodedShare: progress.encodedShare(pump.encoder),
         disks: disks && {
           isBulkDone: disks.isBulkDone,
           encodedBytes: (dirtyDiskBytes + disks.unreadBytes) * diskShare,
         },
-        pass: info.ram.dirtySyncCount,
+        pass,
         downtimeLimitMs,
+        isLinkUp: link.isUp,
       });
       const remainingDiskBytes = disks ? dirtyDiskBytes + disks.unreadBytes : 0;
       progress.report(info.ram, pump.encoder, {
-        wireBytes: connection.wireBytes,
+        wireBytes: link.wireBytes,
         bytesPerSecond,
         remainingDiskBytes,
         diskBulkShare: disks === null || disks.isBulkDone ? null : disks.bulkShare,
         ...decision,
       });
-      gateOpen = await setGate(options, gateOpen, decision, () => stopped);
+      if (pass > 1 && !isSecondPass) traceStep({ side: "source", step: "ram-round" });
+      isSecondPass = pass > 1;
+      if (decision.stopNow !== gateOpen && !stopped) {
+        await race(outgoing.setDowntimeLimit(decision.stopNow ? openDowntimeLimitMs : 1));
+        gateOpen = decision.stopNow;
+      }
     }
     await race(Promise.race([outgoing.preSwitchover, sleep(pollMs)]));
   }
-  options.onStopped();
-  pump.drain();
-  // Every export is gone before QEMU goes on: one that holds a persistent bitmap would kill it.
-  await race(disks?.finish() ?? Promise.resolve());
-  await race(outgoing.continueSwitchover());
-  const end = await race(endOfStream(pump));
-  progress.finishing();
-  return { end, info };
-}
-
-async function setGate(
-  options: LiveRoundsOptions,
-  isOpen: boolean,
-  decision: SwitchoverDecision,
-  isStopped: () => boolean,
-): Promise<boolean> {
-  if (decision.stopNow === isOpen || isStopped()) return isOpen;
-  await options.race(options.outgoing.setDowntimeLimit(decision.stopNow ? openDowntimeLimitMs : 1));
-  return decision.stopNow;
+  return info;
 }
 
 /**
@@ -131,7 +151,9 @@ function driveDisks(
   pump.holdRam(!disks.isBulkDone || !fits);
   if (!disks.isIdle) return;
   const isMuch = left.dirtyBytes > smallRoundBytes || transferMs(left.dirtyBytes) > downtimeLimitMs / 4;
-  if (!disks.isBulkDone || isMuch) disks.startRound((error) => onFailed(error as Error));
+  if (disks.isBulkDone && !isMuch) return;
+  if (disks.rounds === 0) traceStep({ side: "source", step: "disk-round" });
+  disks.startRound((error) => onFailed(error as Error));
 }
 
 /** The end of the stream is recognised by its content: where that never comes, silence must end the wait. */

@@ -1,10 +1,16 @@
 /** Answers that the peer sends once in a leg: kept until somebody asks for them. */
 
 import { OperationError } from "../errors.ts";
-import type { MessageOf } from "../wan/messages.ts";
+import type { Message, MessageOf } from "../wan/messages.ts";
 
 /** Messages that are answers. */
-export type ReplyType = "prepared" | "running";
+const replyTypes = ["offer", "prepared", "running"] as const;
+export type ReplyType = (typeof replyTypes)[number];
+
+/** True for an answer. */
+export function isReply(message: Message): message is MessageOf<ReplyType> {
+  return (replyTypes as readonly string[]).includes(message.type);
+}
 
 /** Answers by their type. */
 export class Replies {

@@ -15,6 +15,8 @@ import type { SourceState } from "./state-machine.ts";
 
 /** What a leg needs from the agent. */
 export interface SourceLegContext {
+  /** A UUID. */
+  readonly legId: string;
   readonly site: string;
   readonly peer: string;
   readonly definition: VmDefinition;
@@ -32,6 +34,12 @@ export interface SourceLegContext {
   readonly downtimeLimitMs: number;
   readonly signal: AbortSignal;
   readonly connect: () => Promise<PeerConnection>;
+  /** A new connection after one was lost. */
+  readonly reconnect: () => Promise<PeerConnection>;
+  /** How long the leg waits for a lost link while the VM runs. */
+  readonly linkTimeoutMs: number;
+  /** The link was lost, or is back. */
+  readonly onLink: (isUp: boolean) => void;
   readonly onProgress: (event: ProgressEvent) => void;
   readonly onState: (state: SourceState) => void;
   readonly warn: (message: string) => void;
@@ -51,6 +59,9 @@ export interface LegResult {
   readonly diskBytes: number;
   readonly diskWireBytes: number;
   readonly wireBytes: number;
+  /** Bytes of frames that were sent again after the link was lost, and how often it came back. */
+  readonly resentBytes: number;
+  readonly reconnects: number;
   readonly rounds: number;
   readonly pages: RecordCounts;
   /** Records of disks. */
@@ -68,4 +79,9 @@ export type SourceOutcome =
       readonly sealed: StoredGeneration | null;
       readonly core: Core;
     }
-  | { readonly outcome: "in-doubt"; readonly epoch: number };
+  | {
+      readonly outcome: "in-doubt";
+      readonly epoch: number;
+      /** What the leg cost, if it turns out that the VM runs at the peer; its downtime is that until now. */
+      readonly resultIfThere: () => LegResult;
+    };

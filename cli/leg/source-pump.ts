@@ -19,16 +19,16 @@ import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
 import type { SafeHold } from "../qemu/safe-hold.ts";
 import { GenerationContent } from "../store/generation-reader.ts";
 import { beginGeneration, type GenerationWriter } from "../store/generation-writer.ts";
-import type { PeerConnection } from "../wan/connection.ts";
 import { DeliveryRate } from "../wan/delivery-rate.ts";
 import { BaseWindow } from "./base-window.ts";
 import { baseIdOf, type CommonBase, ownBaseOf } from "./common-base.ts";
+import type { LegSink } from "./leg-sink.ts";
 import { StreamWindow } from "./stream-window.ts";
 
 /** What the pump works with. */
 export interface PumpOptions {
   readonly core: Core;
-  readonly connection: PeerConnection;
+  readonly sink: LegSink;
   readonly key: Uint8Array;
   readonly base: CommonBase;
   readonly ramBlock: string;
@@ -86,6 +86,7 @@ export class SourcePump {
   private open: Established | null = null;
   private regionOfBlock: number[] = [];
   private mustDrain = false;
+  private isLinkUp = true;
   private isRamHeld: boolean;
   private waiting: (() => void)[] = [];
 
@@ -158,6 +159,16 @@ export class SourcePump {
     for (const value of this.earlyPings.splice(0)) outgoing.answerPong(value);
   }
 
+  /**
+   * QEMU's migration was given up in the middle of the leg, and another one will send all memory again: what the peer
+   * has by then is left out. The new migration is to be attached.
+   */
+  restartStream(): void {
+    this.window.restart();
+    this.outgoing = null;
+    this.hold = null;
+  }
+
   /** Takes a chunk of the stream. Throws FormatError or OperationError. */
   push(chunk: Uint8Array): void {
     this.window.push(chunk);
@@ -167,6 +178,13 @@ export class SourcePump {
   /** The peer has everything up to this frame. */
   acknowledged(sequence: number): void {
     this.rate.acknowledged(sequence, performance.now());
+    if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
+    this.pace();
+  }
+
+  /** While the link is lost nothing more is taken from QEMU. */
+  linkChanged(isUp: boolean): void {
+    this.isLinkUp = isUp;
     if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
     this.pace();
   }
@@ -186,7 +204,7 @@ export class SourcePump {
   sendDiskFrame(frame: Uint8Array, sequence: number, kinds: Uint8Array): void {
     this.parts().writer.applyDisk(frame, sequence, kinds);
     this.rate.sent(sequence, frame.length, performance.now());
-    this.options.connection.sendFrame(frame);
+    this.options.sink.sendFrame(frame, sequence);
   }
 
   /** Sends what is waiting, so that a slow stream does not sit in a half-full frame; keeps the digests' tree current. */
@@ -220,7 +238,7 @@ export class SourcePump {
   }
 
   private isFull(): boolean {
-    return this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
+    return !this.isLinkUp || this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now());
   }
 
   private answerPing(value: number): void {
@@ -229,9 +247,13 @@ export class SourcePump {
   }
 
   private establish(blocks: readonly RamBlock[]): void {
-    const { core, key, target, connection } = this.options;
+    const { core, key, target, sink } = this.options;
     const { geometry, regionOfBlock } = arrangeBlocks(blocks, this.options);
     this.regionOfBlock = regionOfBlock;
+    if (this.open !== null) {
+      if (sameGeometry(geometry, this.open.geometry)) return;
+      throw new OperationError("failed", "Cannot go on with the leg: the VM's RAM blocks have changed");
+    }
     const given = ownBaseOf(this.base);
     if (given !== null && !sameGeometry(geometry, placeRegions(given.manifest.regions))) {
       this.options.onBaseDropped("the VM's RAM blocks differ from those of the common generation");
@@ -258,12 +280,12 @@ export class SourcePump {
       const decoded = decoder.decode(frame);
       writer.apply(decoded, frame);
       this.rate.sent(decoded.sequence, frame.length, performance.now());
-      connection.sendFrame(frame);
+      sink.sendFrame(frame, decoded.sequence);
     };
     const encoder = new ChangeEncoder(core, digests, common, send, this.sequence);
     this.open = { geometry, digests, encoder, writer, content };
     digests.refresh();
-    connection.send({
+    sink.send({
       type: "begin",
       generation: target.generation,
       base: baseIdOf(base),
@@ -274,7 +296,7 @@ export class SourcePump {
   }
 
   private finishStream(tail: Uint8Array): void {
-    const { core, key, connection } = this.options;
+    const { core, key, sink } = this.options;
     const { encoder } = this.parts();
     encoder.flush();
     const frames = encodeDeviceFrames(core, tail, this.sequence.next);
@@ -282,7 +304,7 @@ export class SourcePump {
     for (const frame of frames) {
       sequence = this.sequence.take();
       this.rate.sent(sequence, frame.length, performance.now());
-      connection.sendFrame(frame);
+      sink.sendFrame(frame, sequence);
     }
     this.resolveEnded({ frames, bytes: tail.length, digest: core.blake3(tail, key), sequence });
   }

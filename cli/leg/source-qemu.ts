@@ -13,9 +13,12 @@ const fullBytesPerSecond = 2 ** 40;
 /** Holds the first chunks until there is a pump, then hands everything to it. */
 export class SourceQemu {
   private readonly qmp: QmpClient;
-  private readonly starting: Promise<OutgoingMigration>;
+  private readonly runPath: string;
+  private readonly onFailed: (reason: string) => void;
+  private starting: Promise<OutgoingMigration>;
   private readonly early: Uint8Array[] = [];
   private readonly warn: (message: string) => void;
+  private readonly abandoned = new WeakSet<OutgoingMigration>();
   private hold: SafeHold | null = null;
   private pump: SourcePump | null = null;
 
@@ -27,8 +30,10 @@ export class SourceQemu {
     warn: (message: string) => void,
   ) {
     this.qmp = qmp;
+    this.runPath = runPath;
+    this.onFailed = onFailed;
     this.warn = warn;
-    this.starting = this.start(runPath, onFailed);
+    this.starting = this.start();
     this.starting.catch(() => {});
   }
 
@@ -44,6 +49,22 @@ export class SourceQemu {
     pump.attach(outgoing, hold);
     for (const chunk of this.early.splice(0)) pump.push(chunk);
     pump.pace();
+  }
+
+  /** Gives the migration up in the middle of the leg: the VM runs again. */
+  async abandon(): Promise<void> {
+    const outgoing = await this.starting;
+    this.hold?.stop();
+    this.pump?.restartStream();
+    this.pump = null;
+    this.abandoned.add(outgoing);
+    await outgoing.abort();
+  }
+
+  /** Begins anew after `abandon`. Rejects with OperationError if QEMU refuses. */
+  startAgain(): Promise<OutgoingMigration> {
+    this.starting = this.start();
+    return this.starting;
   }
 
   /**
@@ -63,16 +84,19 @@ export class SourceQemu {
     }
   }
 
-  private async start(runPath: string, onFailed: (reason: string) => void): Promise<OutgoingMigration> {
+  private async start(): Promise<OutgoingMigration> {
     const outgoing = await startOutgoing(this.qmp, {
-      socketPath: join(runPath, "out.sock"),
+      socketPath: join(this.runPath, "out.sock"),
       maxBandwidthBytesPerSecond: fullBytesPerSecond,
       onData: (chunk) => {
+        if (this.abandoned.has(outgoing)) return;
         if (this.pump) this.pump.push(chunk);
         else this.early.push(chunk);
       },
     });
-    outgoing.failed.then(onFailed);
+    outgoing.failed.then((reason) => {
+      if (!this.abandoned.has(outgoing)) this.onFailed(reason);
+    });
     outgoing.preSwitchover.catch(() => {});
     outgoing.completed.catch(() => {});
     this.hold = new SafeHold(outgoing, fullBytesPerSecond, (error) => this.warn(messageOf(error)));

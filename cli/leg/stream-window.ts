@@ -8,17 +8,25 @@ const windowBytes = 1 << 20;
 
 /** Feeds chunks of the stream to a decoder whose pages then have addresses in the core's memory. */
 export class StreamWindow {
-  readonly decoder: QemuStreamDecoder;
   /** Bytes of the stream so far. */
   receivedBytes = 0;
+  private decoder: QemuStreamDecoder;
+  private readonly sink: StreamSink;
   private readonly core: Core;
   private readonly window: number;
   private filled = 0;
 
   constructor(core: Core, sink: StreamSink) {
     this.core = core;
+    this.sink = sink;
     this.decoder = new QemuStreamDecoder(sink);
     this.window = core.allocate(windowBytes);
+  }
+
+  /** What comes next is the beginning of another stream. */
+  restart(): void {
+    this.decoder = new QemuStreamDecoder(this.sink);
+    this.filled = 0;
   }
 
   /** Takes the next bytes. Throws FormatError if they do not follow the stream's format. */

@@ -19,6 +19,8 @@ export interface SwitchoverInputs {
   /** Passes over the memory that QEMU has begun; the first is 1. */
   readonly pass: number;
   readonly downtimeLimitMs: number;
+  /** While the link is lost nothing can be handed over. */
+  readonly isLinkUp: boolean;
 }
 
 /** Whether to stop now, and the downtime to expect from it. */
@@ -40,7 +42,7 @@ export function decideSwitchover(inputs: SwitchoverInputs): SwitchoverDecision {
   const { disks } = inputs;
   const ramBytes = inputs.remainingBytes * inputs.encodedShare;
   const left = inputs.backlogBytes + ramBytes + (disks?.encodedBytes ?? 0) + deviceStateBytes;
-  const isReady = inputs.pass > 1 && disks?.isBulkDone !== false;
+  const isReady = inputs.isLinkUp && inputs.pass > 1 && disks?.isBulkDone !== false;
   const roundTripsMs = Number.isFinite(inputs.rttMs) ? handoverRoundTrips * inputs.rttMs : 0;
   const transferMs = (left / rate) * 1000;
   // The limit is for what the tool can choose: the round trips are paid whenever it stops.

@@ -12,9 +12,14 @@ const VERSIONED_MACHINE = /^[a-z][a-z0-9-]*-[a-z]*\d+(\.\d+)+$/;
 const RESERVED_OPTIONS = new Set(
   [
     "-M -S -accel -cpu -daemonize -enable-kvm -incoming -loadvm -m -machine -name -no-user-config",
-    "-pidfile -preconfig -snapshot",
+    "-pidfile -preconfig -runas -sandbox -snapshot",
   ].flatMap((line) => line.split(" ")),
 );
+/** What says the same as a reserved option. */
+const confinementFieldOf: Readonly<Record<string, string>> = {
+  "-runas": "qemu.user",
+  "-sandbox": "qemu.sandbox",
+};
 /** Options after which `-display none` would be in the way. */
 const DISPLAY_OPTIONS = new Set(["-display", "-nographic", "-vnc", "-spice", "-curses"]);
 
@@ -108,7 +113,11 @@ export function checkCpuModel(cpu: string): void {
 /** Refuses arguments that would contradict ours. */
 export function checkExtraArguments(extra: readonly string[]): void {
   const reserved = extra.find((argument) => RESERVED_OPTIONS.has(optionName(argument)));
-  if (reserved !== undefined) refuse(`Cannot pass ${reserved} to QEMU: bfmig sets it or depends on it`);
+  if (reserved === undefined) return;
+  const instead = confinementFieldOf[optionName(reserved)];
+  refuse(
+    `Cannot pass ${reserved} to QEMU: bfmig sets it or depends on it${instead ? `; use ${instead} of the site's configuration` : ""}`,
+  );
 }
 
 /**

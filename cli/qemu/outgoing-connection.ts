@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
+import { giveFile } from "./confinement-files.ts";
 import { deferred } from "./deferred.ts";
 import { isFinal, queryMigration } from "./migration-info.ts";
 import type { QmpClient } from "./qmp-client.ts";
@@ -32,6 +33,7 @@ export async function connectQemu(qmp: QmpClient, socketPath: string): Promise<S
       server.once("error", reject);
       server.listen(socketPath, resolve);
     });
+    await giveFile(socketPath, qmp.owner);
     await qmp.execute("migrate", { uri: `unix:${socketPath}` });
     try {
       return await connectionOrFailure(qmp, accepted.promise);

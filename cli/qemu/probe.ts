@@ -25,7 +25,16 @@ export interface QemuProbe {
   readonly versionText: string;
   /** `memory-backend-file` has `rom`: a read-only file can be mapped privately, so no guest can punch holes into it. */
   readonly memoryBackendRom: boolean;
+  /** `-sandbox` works here: the program has it, and the kernel takes its filter. */
+  readonly sandbox: boolean;
+  /** Names that `-machine` takes. */
+  readonly machines: readonly string[];
+  /** Names that `-cpu` takes. */
+  readonly cpuModels: readonly string[];
 }
+
+/** QEMU's filter of system calls at its strictest; libvirt's default too. */
+export const sandboxOption = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 const probes = new Map<string, Promise<QemuProbe>>();
 
@@ -89,6 +98,13 @@ async function isKvmUsable(): Promise<boolean> {
 }
 
 async function findBinary(binary: string): Promise<string> {
+  const path = await findProgram(binary);
+  if (path !== null) return path;
+  throw new OperationError("failed", `Cannot find ${binary}: install QEMU (${PACKAGES})`);
+}
+
+/** The path of a program: as given, or found in PATH; null if there is none. */
+export async function findProgram(binary: string): Promise<string | null> {
   const folders = binary.includes("/") ? [""] : (process.env["PATH"] ?? "").split(delimiter);
   for (const folder of folders) {
     const path = join(folder, binary);
@@ -99,15 +115,43 @@ async function findBinary(binary: string): Promise<string> {
       // Not in this folder.
     }
   }
-  throw new OperationError("failed", `Cannot find ${binary}: install QEMU (${PACKAGES})`);
+  return null;
 }
 
 async function askBinary(path: string): Promise<QemuProbe> {
   const versionText = (await run(path, ["-version"])).split("\n", 1)[0] ?? "";
   const version = decodeVersionText(versionText);
   if (version === null) throw new OperationError("failed", `Cannot use ${path}: its -version is not QEMU's`);
-  const help = await run(path, ["-object", "memory-backend-file,help"]);
-  return { path, version, versionText, memoryBackendRom: /^\s*rom=/m.test(help) };
+  const [backend, machines, cpus, sandbox] = await Promise.all([
+    run(path, ["-object", "memory-backend-file,help"]),
+    run(path, ["-machine", "help"]),
+    run(path, ["-cpu", "help"]),
+    // The filter is in force before the list is printed.
+    run(path, ["-sandbox", sandboxOption, "-machine", "help"]).catch(() => null),
+  ]);
+  return {
+    path,
+    version,
+    versionText,
+    memoryBackendRom: /^\s*rom=/m.test(backend),
+    sandbox: sandbox !== null,
+    machines: decodeMachineHelp(machines),
+    cpuModels: decodeCpuHelp(cpus),
+  };
+}
+
+/** Decodes `-machine help`: a heading, then a name and its description on each line. */
+export function decodeMachineHelp(text: string): string[] {
+  return text
+    .split("\n")
+    .flatMap((line) => /^(\S+)\s+\S/.exec(line)?.slice(1) ?? [])
+    .filter((name) => name !== "Supported");
+}
+
+/** Decodes `-cpu help`: a heading, then models (`x86 NAME` before QEMU 9) up to an empty line; flags follow. */
+export function decodeCpuHelp(text: string): string[] {
+  const [models = ""] = text.split(/\n\s*\n/, 1);
+  return models.split("\n").flatMap((line) => /^(?:x86)?\s+(\S+)/.exec(line)?.slice(1) ?? []);
 }
 
 async function run(path: string, args: string[]): Promise<string> {

@@ -5,7 +5,8 @@
  *     RUNDIR/qemu.json   who it is: pid, start time, binary, arguments
  *     RUNDIR/qemu.pid    QEMU's own pid file, which it keeps locked: a second QEMU on the folder refuses to start
  *     RUNDIR/qemu.log    what QEMU and the guest's console wrote to stdout and stderr
- *     RUNDIR/qmp.sock    QMP
+ *     RUNDIR/qemu/       the sockets that it makes, of its own user where it has one (confinement-files.ts)
+ *     RUNDIR/qemu/qmp.sock    QMP
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -13,11 +14,13 @@ import { open, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, OperationError } from "../errors.ts";
+import { type Confinement, confinedCommand, unconfined } from "./confinement.ts";
+import { checkReach, prepareRunFolder } from "./confinement-files.ts";
 import { deferred } from "./deferred.ts";
 import { processStartTime } from "./process-identity.ts";
 import { findRecord, type QemuRecord, writeRecord } from "./process-record.ts";
 import { QmpClient } from "./qmp-client.ts";
-import { checkSocketPath, makePrivateFolder } from "./unix-socket.ts";
+import { checkSocketPath, qemuFolder, qemuSocketPath } from "./unix-socket.ts";
 
 /** How long a QEMU may take until its QMP answers, in milliseconds. */
 const LAUNCH_TIMEOUT_MS = 30_000;
@@ -48,30 +51,37 @@ export interface QemuProcess {
   quit(): Promise<QemuExit>;
   /** Ends it at once with SIGKILL. Resolves when the process is gone. */
   kill(): Promise<QemuExit>;
-  /** The end of what it wrote to its log, without line ends at its end. */
+  /** The end of what it wrote to its log, without line ends at its end and without control characters. */
   logTail(): Promise<string>;
 }
 
 /** Where the QMP socket of a folder is. Give it to `qemuArguments`. */
 export function qmpSocketPath(runDir: string): string {
-  return join(runDir, "qmp.sock");
+  return qemuSocketPath(runDir, "qmp.sock");
 }
 
 /**
  * Starts QEMU and waits until its QMP answers. `args` must make QMP listen at `qmpSocketPath(runDir)`;
- * a pid file is added. The folder is made, for us alone.
+ * a pid file is added. The folder is made, for us alone, and what QEMU makes is for its user alone.
  * Rejects with `OperationError` when QEMU cannot be started or ends at once; the message has the end of its log.
  */
 export async function launchQemu(
   binary: string,
   args: readonly string[],
-  options: { readonly runDir: string; readonly name: string; readonly timeoutMs?: number },
+  options: {
+    readonly runDir: string;
+    readonly name: string;
+    readonly timeoutMs?: number;
+    /** `unconfined` by default. */
+    readonly confinement?: Confinement;
+  },
 ): Promise<QemuProcess> {
-  const { name } = options;
+  const { name, confinement = unconfined } = options;
   const runDir = resolve(options.runDir);
   const qmpPath = qmpSocketPath(runDir);
   checkSocketPath(qmpPath);
-  await makePrivateFolder(runDir);
+  await prepareRunFolder(runDir, confinement.user);
+  await checkReach(confinement, [{ path: qemuFolder(runDir), writable: true }]);
   const record = await findRecord(runDir);
   if (record !== null) {
     throw new OperationError(
@@ -80,15 +90,15 @@ export async function launchQemu(
     );
   }
   await rm(qmpPath, { force: true });
-  const allArguments = [...args, "-pidfile", join(runDir, "qemu.pid")];
-  const child = await spawnDetached(binary, allArguments, runDir, name);
-  const pid = child.pid!;
-  const exited = deferred<QemuExit>();
+  const pidFile = ["-pidfile", join(runDir, "qemu.pid")];
+  const { command, prefix, args: allArguments } = confinedCommand(binary, [...args, ...pidFile], confinement);
   let exit: QemuExit | undefined;
-  child.once("exit", (code, signal) => {
-    exit = { code, signal };
-    exited.resolve(exit);
+  const exited = deferred<QemuExit>();
+  const child = await spawnDetached(command, [...prefix, ...allArguments], runDir, name, (end) => {
+    exit = end;
+    exited.resolve(end);
   });
+  const pid = child.pid!;
   try {
     const startTime = await processStartTime(pid);
     if (startTime !== null) await writeRecord(runDir, { pid, startTime, binary, args: allArguments, name });
@@ -199,12 +209,18 @@ async function spawnDetached(
   args: string[],
   runDir: string,
   name: string,
+  onExit: (exit: QemuExit) => void,
 ): Promise<ChildProcess> {
   const logPath = join(runDir, "qemu.log");
   await rename(logPath, `${logPath}.old`).catch(() => {});
   const log = await open(logPath, "a", 0o600);
   try {
+    // What QEMU makes is for its user alone. It starts before `spawn` returns, so that nothing of ours sees this mask.
+    const mask = process.umask(0o077);
     const child = spawn(binary, args, { detached: true, stdio: ["ignore", log.fd, log.fd] });
+    process.umask(mask);
+    // At once: it may end before anything else here has its turn.
+    child.once("exit", (code, signal) => onExit({ code, signal }));
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", reject);
@@ -263,11 +279,16 @@ async function readLogTail(runDir: string): Promise<string> {
         lengthBytes,
         size - lengthBytes,
       );
-      return buffer.toString("utf8", 0, bytesRead).trim();
+      return printable(buffer.toString("utf8", 0, bytesRead)).trim();
     } finally {
       await log.close();
     }
   } catch {
     return "";
   }
+}
+
+/** The log has what the guest writes to a console on stdout: it must not steer the terminal that shows it. */
+function printable(text: string): string {
+  return text.replace(/(?![\n\t])\p{Cc}/gu, "");
 }

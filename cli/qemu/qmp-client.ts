@@ -4,7 +4,8 @@
  */
 
 import { connect, type Socket } from "node:net";
-import { messageOf } from "../errors.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import { type FileOwner, ownerOf } from "./confinement-files.ts";
 import { deferred } from "./deferred.ts";
 import {
   decodeMessage,
@@ -59,8 +60,10 @@ export class QmpClient {
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly #greeting = deferred<QemuVersion>();
   #version: QemuVersion = [0, 0, 0];
+  #owner: FileOwner | null = null;
   #nextId = 1;
   #closeError: QmpClosedError | undefined;
+  readonly #forbidden = new Map<string, string>();
 
   private constructor(path: string) {
     const closed = deferred<void>();
@@ -86,6 +89,7 @@ export class QmpClient {
     try {
       const negotiation = client.#negotiate();
       await limit(negotiation, `Cannot connect to QMP at ${path}`, { timeoutMs, signal: options.signal });
+      client.#owner = await ownerOf(path);
       return client;
     } catch (error) {
       client.close();
@@ -96,6 +100,11 @@ export class QmpClient {
   /** The version that QEMU told in its greeting. */
   get version(): QemuVersion {
     return this.#version;
+  }
+
+  /** Whose the socket is: the user that QEMU runs as; null if the socket is gone. */
+  get owner(): FileOwner | null {
+    return this.#owner;
   }
 
   /** Whether the connection has ended, or is about to. */
@@ -114,6 +123,8 @@ export class QmpClient {
     options: { timeoutMs?: number } = {},
   ): Promise<T> {
     if (this.#closeError !== undefined) throw this.#closeError;
+    const forbidden = this.#forbidden.get(command);
+    if (forbidden !== undefined) throw new OperationError("refused", forbidden);
     const id = this.#nextId++;
     const answer = deferred<unknown>();
     this.#pending.set(id, { command, resolve: answer.resolve, reject: answer.reject });
@@ -123,6 +134,12 @@ export class QmpClient {
     } finally {
       this.#pending.delete(id);
     }
+  }
+
+  /** From now on a command is not sent: whoever executes it gets OperationError "refused" with this text. Null allows it. */
+  forbid(command: string, why: string | null): void {
+    if (why === null) this.#forbidden.delete(command);
+    else this.#forbidden.set(command, why);
   }
 
   /** Calls `listener` for every event from now on, in order. It must not throw. Returns how to stop that. */

@@ -80,7 +80,7 @@ export function decodeMessage(line: string): QmpMessage {
   if ("return" in parsed) return { kind: "return", id: parsed["id"], value: parsed["return"] };
   if (isObject(parsed["error"])) {
     const { class: errorClass, desc } = parsed["error"];
-    return { kind: "error", id: parsed["id"], errorClass: String(errorClass), description: String(desc) };
+    return { kind: "error", id: parsed["id"], errorClass: textOf(errorClass), description: textOf(desc) };
   }
   throw new FormatError("bad-value", "Cannot decode a QMP line: it is no greeting, answer or event");
 }
@@ -127,8 +127,8 @@ export function isObject(value: unknown): value is QmpObject {
 
 function decodeEvent(name: string, message: QmpObject): QmpEvent {
   const timestamp = isObject(message["timestamp"]) ? message["timestamp"] : {};
-  const seconds = Number(timestamp["seconds"] ?? 0);
-  const microseconds = Number(timestamp["microseconds"] ?? 0);
+  const seconds = numberOf(timestamp["seconds"]);
+  const microseconds = numberOf(timestamp["microseconds"]);
   return {
     name,
     data: isObject(message["data"]) ? message["data"] : {},
@@ -139,5 +139,14 @@ function decodeEvent(name: string, message: QmpObject): QmpEvent {
 function decodeVersion(greeting: QmpObject): QemuVersion {
   const version = isObject(greeting["version"]) ? greeting["version"] : {};
   const qemu = isObject(version["qemu"]) ? version["qemu"] : {};
-  return [Number(qemu["major"] ?? 0), Number(qemu["minor"] ?? 0), Number(qemu["micro"] ?? 0)];
+  return [numberOf(qemu["major"]), numberOf(qemu["minor"]), numberOf(qemu["micro"])];
+}
+
+// Objects of JSON can have a member `toString`, on which String and Number throw.
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : 0;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 }

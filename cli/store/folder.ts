@@ -1,6 +1,9 @@
-/** Folders of the store, which may not be there yet. */
+/** Folders of the store: made and removed so that a power loss finds them whole or not at all. */
 
-import { readdir } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { partialPrefix, syncDirectory } from "./atomic-file.ts";
 
 /** Names in a folder; none if there is no such folder. */
 export async function namesIn(path: string): Promise<string[]> {
@@ -10,4 +13,42 @@ export async function namesIn(path: string): Promise<string[]> {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
+}
+
+/**
+ * Makes a folder, and those above it that are missing, mode 0700. When the promise resolves their names survive a power
+ * loss: what is synced in a folder later would else be lost with it.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const wanted = resolve(path);
+  const first = await mkdir(wanted, { recursive: true, mode: 0o700 });
+  if (first === undefined) {
+    // Somebody who died may have made it just before. One that we may not look into was made by somebody else.
+    await syncDirectory(dirname(wanted)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EACCES" && error.code !== "EPERM") throw error;
+    });
+    return;
+  }
+  const above = dirname(resolve(first));
+  for (let folder = wanted; folder !== above; folder = dirname(folder)) await syncDirectory(dirname(folder));
+}
+
+/** Removes a folder with all that is in it: first out of force, durably, so that no part of it is ever taken for whole. */
+export async function removeFolder(path: string): Promise<void> {
+  const gone = join(dirname(path), `${partialPrefix}removed-${basename(path)}-${randomUUID()}`);
+  try {
+    await rename(path, gone);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+  await rm(gone, { recursive: true, force: true });
+}
+
+/** Removes what was never completed in a folder. Returns the number of files and folders. */
+export async function removePartials(path: string): Promise<number> {
+  const partial = (await namesIn(path)).filter((name) => name.startsWith(partialPrefix));
+  for (const name of partial) await rm(join(path, name), { recursive: true, force: true });
+  return partial.length;
 }

@@ -19,7 +19,7 @@ import {
   writeSync,
 } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { toHex } from "../../src/bytes.ts";
 import type { Core, CoreHasher } from "../../src/core.ts";
@@ -35,6 +35,7 @@ import {
 } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import { partialPrefix, storeError, syncDirectory } from "./atomic-file.ts";
+import { removeFolder } from "./folder.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
 
 const syncData = promisify(fdatasync);
@@ -207,11 +208,13 @@ export class GenerationWriter {
     return { manifest, directory, below: this.base === null ? [] : [this.base, ...this.base.below] };
   }
 
-  /** Removes everything that was written. */
+  /** Removes everything that was written, also if it is in force already. */
   async discard(): Promise<void> {
     await this.syncing?.catch(() => {});
     this.close();
-    await rm(this.directory, { recursive: true, force: true });
+    if (basename(this.directory).startsWith(partialPrefix)) {
+      await rm(this.directory, { recursive: true, force: true });
+    } else await removeFolder(this.directory);
   }
 
   private close(): void {

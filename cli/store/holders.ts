@@ -7,7 +7,7 @@
  *                                            both (32); checked against the root when they arrived
  */
 
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { concatBytes, toHex } from "../../src/bytes.ts";
@@ -18,7 +18,11 @@ import type { GenerationId } from "../../src/generation/manifest.ts";
 import type { OpenDigests } from "../disk/image-content.ts";
 import { partialPrefix, syncDirectory, writeFileAtomically } from "./atomic-file.ts";
 import { DigestFile } from "./digest-file.ts";
+import { makeFolder } from "./folder.ts";
 import { isValidName } from "./vm-name.ts";
+
+/** Name of the folder in a VM's. */
+export const holdersFolder = "holders";
 
 const idSchema = z.strictObject({ generation: z.int().positive(), root: z.string().regex(/^[0-9a-f]{64}$/) });
 const hashBytes = 32;
@@ -36,7 +40,7 @@ export class Holders {
   private readonly path: string;
 
   constructor(vmPath: string) {
-    this.path = join(vmPath, "holders");
+    this.path = join(vmPath, holdersFolder);
   }
 
   /** The newest generation that each other site is known to hold. Damaged records are left out. */
@@ -55,14 +59,14 @@ export class Holders {
   async record(site: string, id: GenerationId): Promise<void> {
     const known = (await this.list()).get(site);
     if (known && known.generation > id.generation) return;
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await makeFolder(this.path);
     await writeFileAtomically(join(this.path, `${site}.json`), `${JSON.stringify(id)}\n`);
     await this.forgetUnused();
   }
 
   /** Keeps the digests of a generation whose content is not, or soon no longer, here. */
   async keepDigests(core: Core, id: GenerationId, { digests, deviceDigest }: DigestsOf): Promise<void> {
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await makeFolder(this.path);
     const content = concatBytes([digests, deviceDigest]);
     await writeFileAtomically(this.digestsPath(id), concatBytes([content, core.blake3(content)]));
   }
@@ -86,7 +90,7 @@ export class Holders {
     digests: BlockDigests,
     change: (target: BlockDigests) => Promise<void> = async () => {},
   ): Promise<Uint8Array> {
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    await makeFolder(this.path);
     const path = join(this.path, `${partialPrefix}${id.root}-${disk}`);
     await rm(path, { force: true });
     const file = DigestFile.create(path, digests.blocks);

@@ -1,9 +1,10 @@
 /** One agent a store: a second one would sweep the first one's unfinished legs and run its VMs. */
 
-import { mkdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { OperationError } from "../errors.ts";
 import { storeError } from "./atomic-file.ts";
+import { makeFolder } from "./folder.ts";
 
 /** Holds a store until it is released or the process ends. */
 export interface StoreLock {
@@ -17,7 +18,7 @@ export interface StoreLock {
  */
 export async function lockStore(path: string): Promise<StoreLock> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolder(path);
   } catch (error) {
     throw storeError(`Cannot use store ${path}`, error);
   }

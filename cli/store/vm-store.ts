@@ -1,7 +1,6 @@
 /** The part of the store that belongs to one VM: its generations, complete and left over. */
 
-import { randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Core } from "../../src/core.ts";
 import {
@@ -12,9 +11,12 @@ import {
 } from "../../src/generation/manifest.ts";
 import { ImageStore } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
-import { partialPrefix, syncDirectory } from "./atomic-file.ts";
-import { namesIn } from "./folder.ts";
+import { partialPrefix } from "./atomic-file.ts";
+import { Branches } from "./branches.ts";
+import { readFenceMarker } from "./fence-marker.ts";
+import { makeFolder, namesIn, removeFolder, removePartials } from "./folder.ts";
 import type { StoredGeneration } from "./generation-reader.ts";
+import { holdersFolder } from "./holders.ts";
 
 /** A folder under `generations/` that cannot be used, and why. */
 export interface UnusableGeneration {
@@ -29,6 +31,8 @@ export class VmStore {
   readonly generationsPath: string;
   /** Images of the VM's disks. */
   readonly images: ImageStore;
+  /** States that are no part of the VM's history. */
+  readonly branches: Branches;
   private readonly core: Core;
 
   constructor(core: Core, storePath: string, vm: string) {
@@ -37,11 +41,13 @@ export class VmStore {
     this.path = join(storePath, vm);
     this.generationsPath = join(this.path, "generations");
     this.images = new ImageStore(this.path);
+    this.branches = new Branches(core, this.path, vm);
   }
 
-  /** Makes the folders if they are missing. */
+  /** Makes the folders durably if they are missing. */
   async prepare(): Promise<void> {
-    await mkdir(this.generationsPath, { recursive: true, mode: 0o700 });
+    await makeFolder(this.path);
+    await makeFolder(this.generationsPath);
     await this.images.prepare();
   }
 
@@ -93,16 +99,7 @@ export class VmStore {
 
   /** Removes one generation durably. The caller makes sure that nothing stands on it. */
   async remove(generation: number): Promise<void> {
-    const gone = join(this.generationsPath, `${partialPrefix}removed-${generation}-${randomUUID()}`);
-    try {
-      // First out of force: a crash in the middle must not leave a manifest whose files are gone.
-      await rename(join(this.generationsPath, String(generation)), gone);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-      throw error;
-    }
-    await syncDirectory(this.generationsPath);
-    await rm(gone, { recursive: true, force: true });
+    await removeFolder(join(this.generationsPath, String(generation)));
   }
 
   /** Removes what was never completed: legs, compactions, writes. Returns the number of files and folders. */
@@ -110,19 +107,24 @@ export class VmStore {
     let removed = 0;
     const { generations } = await this.list();
     const folders = generations.map(({ directory }) => directory);
-    for (const folder of [this.path, this.generationsPath, ...folders]) {
-      for (const name of await namesIn(folder)) {
-        if (!name.startsWith(partialPrefix)) continue;
-        await rm(join(folder, name), { recursive: true, force: true });
-        removed++;
-      }
+    for (const folder of [this.path, this.generationsPath, join(this.path, holdersFolder), ...folders]) {
+      removed += await removePartials(folder);
     }
+    for (const { manifest, directory } of generations) {
+      // A compaction replaces the manifest first.
+      if (manifest.files.delta !== undefined || !(await namesIn(directory)).includes("delta")) continue;
+      await rm(join(directory, "delta"), { force: true });
+      removed++;
+    }
+    const fencing = await readFenceMarker(this.path);
+    removed += await this.branches.sweep(fencing?.branch ?? null);
     return removed + (await this.sweepImages());
   }
 
-  /** Images that a generation names, also one that was set aside; null if a manifest cannot be read. */
+  /** Images that a generation, also one that was set aside, or a branch names; null if a manifest cannot be read. */
   async namedImages(): Promise<Set<string> | null> {
-    const named = new Set<string>();
+    const named = await this.branches.namedImages();
+    if (named === null) return null;
     for (const name of await namesIn(this.generationsPath)) {
       if (name.startsWith(partialPrefix)) continue;
       const manifest = await readManifest(this.core, join(this.generationsPath, name)).catch(() => null);

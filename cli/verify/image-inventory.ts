@@ -9,11 +9,18 @@ import { orFinding } from "./damage.ts";
 import type { FindingLog } from "./report.ts";
 import { recordProblem, type VmImages } from "./vm-images.ts";
 
-/** Checks `disks.json` and all descriptors of a VM, and takes note of files that nothing needs. */
+/** What names images: a manifest, or the record of a branch. */
+type Naming = Pick<Manifest, "disks">;
+
+/**
+ * Checks `disks.json` and all descriptors of a VM, and takes note of files that nothing needs. A manifest or a record of
+ * a branch that cannot be read is null.
+ */
 export async function checkImageFolder(
   log: FindingLog,
   images: VmImages,
-  manifests: readonly (Manifest | null)[],
+  manifests: readonly (Naming | null)[],
+  branches: readonly (Naming | null)[],
 ): Promise<void> {
   const { store } = images;
   const current = await readCurrent(log, images);
@@ -26,13 +33,19 @@ export async function checkImageFolder(
     }
   };
   for (const manifest of manifests) for (const { image } of manifest?.disks ?? []) await take(image);
+  for (const branch of branches) {
+    for (const { image } of branch?.disks ?? []) {
+      await take(image);
+      await checkCurrent(images, image);
+    }
+  }
   for (const id of current?.aside ?? []) await take(id);
   for (const id of Object.values(current?.images ?? {})) {
     await take(id);
     await checkCurrent(images, id);
   }
   // While it is not known what is needed, nothing can be called unneeded.
-  const isComplete = current !== null && manifests.every((manifest) => manifest !== null);
+  const isComplete = current !== null && [...manifests, ...branches].every((one) => one !== null);
   await noteLeftovers(log, images, isComplete ? needed : null);
 }
 

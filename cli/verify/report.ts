@@ -44,6 +44,8 @@ export interface GenerationReport {
 export interface VmReport {
   readonly vm: string;
   readonly path: string;
+  /** Name of the branch that this is about; null: the VM's generations. */
+  readonly branch: string | null;
   readonly generations: readonly GenerationReport[];
   /** Newest generation that can be restarted; null if none can. */
   readonly newestRestorable: number | null;

@@ -9,6 +9,8 @@ import { lstat, readdir, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf, OperationError } from "../errors.ts";
 import { partialPrefix } from "../store/atomic-file.ts";
+import { branchesFolder, branchNamePattern } from "../store/branches.ts";
+import { namesIn } from "../store/folder.ts";
 import type { FindingLog } from "./report.ts";
 
 /** Generations of one VM that are to be verified. */
@@ -18,7 +20,7 @@ export interface VmTarget {
   /** Store folder, beside which keys lie by default; null for a folder outside of a store. */
   readonly storePath: string | null;
   readonly generationsPath: string;
-  /** Folder name of the one generation to verify, with what is under it; null for all. */
+  /** Folder name of the one generation, or branch, to verify, with what is under it; null for all. */
   readonly only: string | null;
 }
 
@@ -71,6 +73,7 @@ async function isGeneration(path: string): Promise<boolean> {
 function oneGeneration(path: string): VmTarget {
   const parent = dirname(path);
   const only = basename(path);
+  if (basename(parent) === branchesFolder) return oneBranch(dirname(parent), only);
   if (basename(parent) !== "generations") return { vm: null, storePath: null, generationsPath: parent, only };
   return { ...wholeVm(dirname(parent)), only };
 }
@@ -80,14 +83,30 @@ function wholeVm(path: string): VmTarget {
   return { vm: basename(path), storePath: dirname(path), generationsPath, only: null };
 }
 
+/** A branch is checked as one generation is, in its own folder. */
+function oneBranch(path: string, name: string): VmTarget {
+  return { ...wholeVm(path), generationsPath: join(path, branchesFolder), only: name };
+}
+
+/** The VM's generations, and each of its branches that has memory. */
+async function allOf(path: string, found: VmTarget[]): Promise<void> {
+  found.push(wholeVm(path));
+  const names = (await namesIn(join(path, branchesFolder))).sort();
+  for (const name of names) {
+    if (!branchNamePattern.test(name) || !names.includes(`${name}.json`)) continue;
+    // What is wrong with one that is no folder is found with the records.
+    if ((await lstat(join(path, branchesFolder, name))).isDirectory()) found.push(oneBranch(path, name));
+  }
+}
+
 async function search(path: string, depth: number, found: VmTarget[], log: FindingLog): Promise<void> {
   if (basename(path) === "generations") {
-    found.push(wholeVm(dirname(path)));
+    await allOf(dirname(path), found);
     return;
   }
   const entries = (await readdir(path, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
   if (entries.some((entry) => entry.name === "generations" && entry.isDirectory())) {
-    found.push(wholeVm(path));
+    await allOf(path, found);
     return;
   }
   for (const entry of entries) {

@@ -6,9 +6,11 @@ import type { Core } from "../../src/core.ts";
 import { FormatError } from "../../src/errors.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import { partialPrefix } from "../store/atomic-file.ts";
+import { branchesFolder } from "../store/branches.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { FileOwnershipRegister } from "../store/ownership.ts";
 import { readManifest } from "../store/vm-store.ts";
+import { checkBranchRecords } from "./branch-records.ts";
 import type { CheckedGeneration } from "./checked-generation.ts";
 import { orFinding } from "./damage.ts";
 import { readDigestKey } from "./digest-key.ts";
@@ -81,10 +83,12 @@ export async function checkVm(
     });
   }
   if (target.only === null) {
+    const branches = await checkBranchRecords(core, log, vm, dirname(target.generationsPath));
     await checkImageFolder(
       log,
       images,
       [...found.values()].map(({ manifest }) => manifest),
+      branches,
     );
   }
   const last = reports.at(-1);
@@ -93,7 +97,8 @@ export async function checkVm(
   }
   const newestRestorable = reports.findLast(({ restorable }) => restorable)?.generation ?? null;
   const path = dirname(target.generationsPath);
-  return { vm, path, generations: reports, newestRestorable, diskBytes: images.bytesRead };
+  const branch = basename(target.generationsPath) === branchesFolder ? target.only : null;
+  return { vm, path, branch, generations: reports, newestRestorable, diskBytes: images.bytesRead };
 }
 
 function nameOf(found: ReadonlyMap<number, Found>): string | null {

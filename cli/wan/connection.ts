@@ -1,7 +1,6 @@
 /** One authenticated connection between two agents: messages and frames, in order, and what it cost. */
 
 import type { Socket } from "node:net";
-import { performance } from "node:perf_hooks";
 import type { RawData, WebSocket } from "ws";
 import { messageOf, OperationError } from "../errors.ts";
 import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from "./messages.ts";
@@ -13,8 +12,12 @@ export type Incoming = { readonly message: Message } | { readonly frame: Uint8Ar
 /** Largest WebSocket message in bytes: a frame with all its limits used. */
 export const maxWebSocketMessage = 4 << 20;
 
-const beatMs = 5_000;
-const maxSilenceMs = 30_000;
+const idleBeatMs = 5_000;
+const idleSilenceMs = 30_000;
+/** What waits for a handler may take so much memory; then the socket is not read. */
+const maxWaitingBytes = 8 << 20;
+/** A message takes at least so much memory, however short it is. */
+const messageOverheadBytes = 256;
 
 /** Wraps a WebSocket. What arrives goes to the handler, or waits until there is one. */
 export class PeerConnection {
@@ -28,7 +31,10 @@ export class PeerConnection {
   private pacer: Pacer | null = null;
   private handshakeBytes = 0;
   private idleBytes = 0;
-  private heardAt = performance.now();
+  private waitingBytes = 0;
+  private beatTimer: NodeJS.Timeout | null = null;
+  /** Beats since the other end was last heard. Time alone would not do: a process that was stopped hears nobody. */
+  private unheardBeats = 0;
   private readonly lostListeners = new Set<(error: OperationError) => void>();
 
   constructor(socket: WebSocket, transport: Socket) {
@@ -39,10 +45,28 @@ export class PeerConnection {
     socket.on("close", () => this.lose("the connection was closed"));
     socket.on("error", (error) => this.lose(messageOf(error)));
     socket.on("pong", () => {
-      this.heardAt = performance.now();
+      this.unheardBeats = 0;
     });
-    const beat = setInterval(() => this.beat(), beatMs).unref();
-    this.onLost(() => clearInterval(beat));
+    this.watch(idleBeatMs, idleSilenceMs);
+    this.onLost(() => this.beatTimer && clearInterval(this.beatTimer));
+  }
+
+  /** From now on asks for a sign of life each `beatMs`, and takes the connection for lost after `silenceMs` without one. */
+  watch(beatMs: number, silenceMs: number): void {
+    if (this.lost) return;
+    if (this.beatTimer !== null) clearInterval(this.beatTimer);
+    this.unheardBeats = 0;
+    this.beatTimer = setInterval(() => this.beat(beatMs, silenceMs), beatMs).unref();
+  }
+
+  /** Stops reading; the other end is slowed down. */
+  pause(): void {
+    this.socket.pause();
+  }
+
+  /** Reads on. */
+  resume(): void {
+    this.socket.resume();
   }
 
   /** Bytes on the wire in both directions: of the handshake, and since it or since `beginCount`. */
@@ -86,6 +110,9 @@ export class PeerConnection {
   receiveWith(handler: ((incoming: Incoming) => void) | null): void {
     this.handler = handler;
     while (this.handler !== null && this.waiting.length > 0) this.handler(this.waiting.shift() as Incoming);
+    if (this.waiting.length > 0 || this.waitingBytes === 0) return;
+    this.waitingBytes = 0;
+    this.socket.resume();
   }
 
   /** Calls `listener` once when the connection is lost, at once if it is lost already. */
@@ -143,15 +170,18 @@ export class PeerConnection {
   }
 
   /** A peer that went away without a word is noticed by its silence. */
-  private beat(): void {
-    const silentMs = performance.now() - this.heardAt;
-    if (silentMs > maxSilenceMs) this.fail(`no answer for ${Math.round(silentMs / 1000)} s`);
-    else this.socket.ping();
+  private beat(beatMs: number, silenceMs: number): void {
+    if (this.unheardBeats * beatMs >= silenceMs) {
+      this.fail(`no answer for ${Math.round(silenceMs / 100) / 10} s`);
+      return;
+    }
+    this.unheardBeats++;
+    this.socket.ping();
   }
 
   private receive(data: RawData, isBinary: boolean): void {
     if (this.lost) return;
-    this.heardAt = performance.now();
+    this.unheardBeats = 0;
     let incoming: Incoming;
     try {
       const bytes = data as Buffer;
@@ -160,8 +190,13 @@ export class PeerConnection {
       this.fail(messageOf(error));
       return;
     }
-    if (this.handler === null) this.waiting.push(incoming);
-    else this.handler(incoming);
+    if (this.handler !== null) {
+      this.handler(incoming);
+      return;
+    }
+    this.waiting.push(incoming);
+    this.waitingBytes += (data as Buffer).length + messageOverheadBytes;
+    if (this.waitingBytes > maxWaitingBytes) this.socket.pause();
   }
 
   private lose(reason: string): void {

@@ -1,8 +1,10 @@
 /**
  * How fast the peer takes what is sent, measured from acknowledgements, and how much may be in flight.
  *
- * The window is about two bandwidth-delay products plus a little for the granularity of frames: enough
- * to keep the link full, and little enough that the last round does not queue behind stale data.
+ * The window is little more than a bandwidth-delay product plus something for the granularity of frames: enough to keep
+ * the link full, and little enough that the last round does not queue behind stale data and that little is sent twice
+ * when the link is lost. Until the rate grows no more it is twice as much, so that the rate is found out soon (the
+ * startup of BBR, Cardwell et al. 2016, section "Startup").
  */
 
 /** Frames and acknowledgements in flight at least, whatever was measured. */
@@ -11,6 +13,12 @@ const minWindowBytes = 512 * 1024;
 const minSlowWindowBytes = 192 * 1024;
 const slowBytesPerSecond = 2.5e6;
 const maxWindowBytes = 256 << 20;
+/** Bandwidth-delay products in flight while the rate grows, and then. */
+const startupGain = 2;
+const steadyGain = 1.25;
+/** The rate has stopped growing when it was not this much higher for so many round trips. */
+const growth = 1.25;
+const plateauRounds = 3;
 /** Samples older than this do not speak for the link any more. */
 const memoryMs = 3000;
 
@@ -38,6 +46,7 @@ export class DeliveryRate {
   private readonly inFlight = new Map<number, InFlight>();
   private samples: Sample[] = [];
   private lastDelivery: number | null = null;
+  private plateau = { bytesPerSecond: 0, rounds: 0, at: Number.NEGATIVE_INFINITY };
 
   /** A frame was handed to the connection. */
   sent(sequence: number, bytes: number, now: number): void {
@@ -67,6 +76,20 @@ export class DeliveryRate {
       }
     }
     if (this.samples.length > 512) this.samples = this.samples.slice(-256);
+    this.lookForPlateau(now);
+  }
+
+  /** Everything in flight is sent anew: what it took before says nothing about the link. */
+  restart(now: number): void {
+    for (const [number, { bytes }] of this.inFlight) {
+      this.inFlight.set(number, {
+        bytes,
+        sentAt: now,
+        deliveredBefore: this.deliveredBytes,
+        deliveredAt: now,
+      });
+    }
+    this.lastDelivery = now;
   }
 
   /** Measured rate in bytes a second: the best of the last seconds; null before there is a measurement. */
@@ -87,6 +110,18 @@ export class DeliveryRate {
     const product = (rate * this.minRttMs) / 1000;
     const least = rate < slowBytesPerSecond ? minSlowWindowBytes : minWindowBytes;
     const granularity = least / 2;
-    return Math.min(maxWindowBytes, Math.max(least, 2 * product + granularity));
+    const gain = this.plateau.rounds < plateauRounds ? startupGain : steadyGain;
+    return Math.min(maxWindowBytes, Math.max(least, gain * product + granularity));
+  }
+
+  /** Once a round trip: does the rate still grow? */
+  private lookForPlateau(now: number): void {
+    const { bytesPerSecond: before, rounds, at } = this.plateau;
+    if (now - at < this.minRttMs) return;
+    const rate = this.bytesPerSecond(now) ?? 0;
+    this.plateau =
+      rate > before * growth
+        ? { bytesPerSecond: rate, rounds: 0, at: now }
+        : { bytesPerSecond: before, rounds: rounds + 1, at: now };
   }
 }

@@ -16,8 +16,12 @@
  *                      ◄───────── running
  *     holder, frames   ═════════►           what other sites hold
  *                      ◄───────── noted
+ *     resume           ─────────►           (on another connection) the leg goes on
+ *                      ◄───────── resumed   what is here of it
  *     settle           ─────────►           (any time later) was epoch e accepted?
  *                      ◄───────── settled
+ *     claims           ─────────►           what each site knows about who has which VM
+ *                      ◄───────── claimed
  *     abort            ◄────────►
  *
  * Every message is checked against its schema before anything is done with it.
@@ -32,10 +36,15 @@ import { diskBuses } from "../config/vm-definition.ts";
 import { isValidName } from "../store/vm-name.ts";
 
 /** Version of this protocol; peers with another one are refused by name. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 /** Longest text message in characters. */
 export const maxMessageLength = 1 << 18;
+
+/** Most VMs in one message about ownership. */
+export const maxClaims = 512;
+/** Longest time that a leg may wait for its link, in milliseconds. */
+export const maxLinkTimeoutMs = 24 * 3600 * 1000;
 
 const name = z.string().refine(isValidName, "is not a valid name");
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -50,6 +59,16 @@ const diskShape = {
   name: z.string().refine(isDiskName, "is not a valid name of a disk"),
   lengthBytes: z.int().positive().max(diskLimits.lengthBytes),
 };
+
+/** What a site knows of who may run a VM: its own ownership record. */
+const claim = z.strictObject({
+  vm: name,
+  state: z.enum(["none", "owned", "released", "away"]),
+  epoch: z.int().nonnegative(),
+  /** The leg out of this site that is under way now, if any. */
+  leg: z.uuid().nullable(),
+});
+const claims = z.array(claim).max(maxClaims);
 
 /** The parts of a definition that may come from a peer: never arguments, paths or executables. */
 const travellingDefinition = z.strictObject({
@@ -81,6 +100,8 @@ const messageSchemas = {
     epoch: z.int().positive(),
     /** The VM's digest key. */
     key: hex32,
+    /** How long both sides keep the leg while the link is lost. */
+    linkTimeoutMs: z.int().positive().max(maxLinkTimeoutMs),
   }),
   offer: z.strictObject({ type: z.literal("offer"), have: z.array(generationId).max(1024) }),
   begin: z.strictObject({
@@ -96,6 +117,23 @@ const messageSchemas = {
   prepared: z.strictObject({ type: z.literal("prepared"), root: hex32 }),
   commit: z.strictObject({ type: z.literal("commit"), epoch: z.int().positive() }),
   running: z.strictObject({ type: z.literal("running"), epoch: z.int().positive() }),
+  resume: z.strictObject({
+    type: z.literal("resume"),
+    leg: z.uuid(),
+    vm: name,
+    /** Messages of the leg, other than `ack`, that the source has had from the destination. */
+    messages: z.int().nonnegative(),
+  }),
+  resumed: z.strictObject({
+    type: z.literal("resumed"),
+    leg: z.uuid(),
+    /** Messages of the leg that the destination has had from the source; 0: it does not know the leg. */
+    messages: z.int().nonnegative(),
+    /** Number of the last frame in its store. */
+    sequence: z.int().positive(),
+  }),
+  claims: z.strictObject({ type: z.literal("claims"), claims }),
+  claimed: z.strictObject({ type: z.literal("claimed"), claims }),
   holder: z.strictObject({
     type: z.literal("holder"),
     site: name,
@@ -134,6 +172,10 @@ const anyMessage = z.discriminatedUnion("type", [
   messageSchemas.prepared,
   messageSchemas.commit,
   messageSchemas.running,
+  messageSchemas.resume,
+  messageSchemas.resumed,
+  messageSchemas.claims,
+  messageSchemas.claimed,
   messageSchemas.holder,
   messageSchemas.noted,
   messageSchemas.settle,
@@ -146,6 +188,8 @@ export type Message = z.infer<typeof anyMessage>;
 export type MessageType = Message["type"];
 /** The message of one type. */
 export type MessageOf<T extends MessageType> = Extract<Message, { type: T }>;
+/** What a site says of one VM. */
+export type Claim = z.infer<typeof claim>;
 
 /** Reads and checks a text message. Throws FormatError that names the field. */
 export function decodeMessage(text: string): Message {

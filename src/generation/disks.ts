@@ -40,14 +40,19 @@ export function checkDisks(disks: readonly DiskShape[]): void {
   const names = new Set<string>();
   for (const { name, lengthBytes } of disks) {
     if (typeof name !== "string" || !isDiskName(name))
-      fail(`${JSON.stringify(String(name).slice(0, 80))} is not a name: ${diskNameRule}`);
+      fail(`${JSON.stringify(shown(name).slice(0, 80))} is not a name: ${diskNameRule}`);
     if (names.has(name)) fail(`the name ${name} occurs twice`);
     names.add(name);
     const isLength = Number.isSafeInteger(lengthBytes) && lengthBytes > 0;
     if (!isLength || lengthBytes > diskLimits.lengthBytes || lengthBytes % diskLimits.sectorBytes !== 0) {
-      fail(`${name} has ${lengthBytes} bytes`);
+      fail(`${name} has ${shown(lengthBytes)} bytes`);
     }
   }
+}
+
+/** A value of JSON for a message; String alone throws on an object with a member `toString`. */
+function shown(value: unknown): string {
+  return typeof value === "string" ? value : String(JSON.stringify(value));
 }
 
 /**

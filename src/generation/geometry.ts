@@ -42,8 +42,9 @@ export function placeRegions(regions: readonly Region[]): Geometry {
       fail(`a name has ${name.length} characters`);
     if (names.has(name)) fail(`the name ${JSON.stringify(name)} occurs twice`);
     names.add(name);
-    const pages = lengthBytes / pageBytes;
-    if (!Number.isSafeInteger(pages) || pages <= 0) fail(`${name} has ${lengthBytes} bytes`);
+    // It comes from JSON: text would divide like a number.
+    const pages = typeof lengthBytes === "number" ? lengthBytes / pageBytes : Number.NaN;
+    if (!Number.isSafeInteger(pages) || pages <= 0) fail(`${name} has ${JSON.stringify(lengthBytes)} bytes`);
     placed.push({ name, kind, lengthBytes, index, firstPage, pages });
     firstPage += pages;
     if (firstPage > geometryLimits.pages) fail(`more than ${geometryLimits.pages} pages`);

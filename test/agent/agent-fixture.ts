@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import type { Test } from "tap";
 import { Agent } from "../../cli/agent/agent.ts";
+import { acceptField } from "../../cli/config/confinement.ts";
 import type { SiteConfig } from "../../cli/config/site-config.ts";
 
 /** A folder with a path that is short enough for Unix sockets, removed after the test. */
@@ -25,9 +26,12 @@ export async function configIn(folder: string): Promise<SiteConfig> {
     run: join(folder, "run"),
     control: join(folder, "agent.sock"),
     listen: { host: "127.0.0.1", port: 0 },
+    tls: null,
+    insecure: true,
     token: { file: join(folder, "token") },
     peers: {},
-    qemu: { binary: "qemu-system-x86_64", args: [] },
+    qemu: { binary: "qemu-system-x86_64", args: [], sandbox: "auto" },
+    accept: acceptField.parse(undefined),
     arrivals: {},
     keep: 2,
   };

@@ -212,7 +212,7 @@ t.test("a socket path that cannot be used is told with its path", async (t) => {
     ...endsAs("usage"),
     message: /its path has \d+ bytes, more than 107/,
   });
-  await t.rejects(startControlServer(at(join(agent.config.token.file, "agent.sock"))), {
+  await t.rejects(startControlServer(at(join(agent.config.token?.file ?? "", "agent.sock"))), {
     ...endsAs("failed"),
     message: /Cannot use control socket/,
   });

@@ -93,3 +93,31 @@ t.test("a connection that comes after the stop is closed", async (t) => {
   await new Promise((resolve) => pairs[0].b.onLost(resolve));
   t.notOk(pairs[0].b.isOpen);
 });
+
+t.test("a peer that refuses is told once for each reason, and one that is away is not", async (t) => {
+  const refused = (message: string) => new OperationError("refused", message);
+  const outcomes = [
+    refused("no"),
+    refused("no"),
+    new OperationError("failed", "it is away"),
+    refused("never"),
+  ];
+  const told: string[] = [];
+  await new Promise<void>((resolve) => {
+    const pool = new PeerPool(
+      async () => {
+        throw outcomes.shift();
+      },
+      (site, reason) => {
+        told.push(`${site}: ${reason}`);
+        if (outcomes.length === 0) resolve();
+      },
+    );
+    t.teardown(() => pool.stop());
+    pool.keep("b");
+    // The pool's own timers do not keep the process.
+    const alive = setInterval(() => {}, 1000);
+    t.teardown(() => clearInterval(alive));
+  });
+  t.strictSame(told, ["b: no", "b: never"]);
+});

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { forgetReplacedFiles, resolveDisks } from "../../cli/agent/disk-files.ts";
 import { ManagedVm } from "../../cli/agent/managed-vm.ts";
+import type { QemuSite } from "../../cli/agent/vm-confinement.ts";
 import {
   adoptDisks,
   currentChains,
@@ -34,6 +35,8 @@ import { firstMemory, ModelStore } from "../store/model-store.ts";
 import { endsAs } from "../store/operation-errors.ts";
 
 const size = (1 << 20) + 512;
+/** QEMU runs as the test does, so folders do not matter. */
+const site: QemuSite = { store: "", run: "", qemu: { binary: QEMU_BINARY, args: [], sandbox: "auto" } };
 
 interface Rig {
   readonly folder: string;
@@ -165,13 +168,13 @@ t.test(
   async (t) => {
     const rig = await newRig(t);
     const { vm, folder } = rig;
-    await prepareDisks(QEMU_BINARY, vm);
+    await prepareDisks(site, vm);
     const begun = await current(rig);
     t.match(await currentChains(vm), [
       [{ disk: "root", file: join(folder, "root.img"), imageFormat: "raw", backing: null, digests: null }],
       [{ disk: "log", file: join(folder, "log.qcow2"), imageFormat: "qcow2" }],
     ]);
-    await prepareDisks(QEMU_BINARY, vm);
+    await prepareDisks(site, vm);
     t.strictSame(await current(rig), begun, "a second start changes nothing");
     t.notOk(existsSync(join(vm.runPath, "blocks")), "and needs no block host");
   },
@@ -180,11 +183,11 @@ t.test(
 t.test("a VM never begins on an image that a generation names", async (t) => {
   const rig = await newRig(t);
   const { vm } = rig;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const { images: before } = await current(rig);
   const { manifest } = await seal(rig);
   t.strictSame(manifest.disks.map(({ image }) => image).sort(), Object.values(before).sort());
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const { images: after } = await current(rig);
   for (const name of ["root", "log"]) {
     t.not(after[name], before[name]);
@@ -211,9 +214,9 @@ t.test("an image that is gone, or a disk that was never here, is told by its nam
     message: "Cannot use disk root: nothing is recorded of it here",
   });
   rmSync(join(folder, "root.img"));
-  await t.rejects(prepareDisks(QEMU_BINARY, vm), /root\.img/);
+  await t.rejects(prepareDisks(site, vm), /root\.img/);
   vm.definition = { ...vm.definition, disks: [{ ...vm.definition.disks[0], file: null }] };
-  await t.rejects(prepareDisks(QEMU_BINARY, vm), {
+  await t.rejects(prepareDisks(site, vm), {
     ...endsAs("failed"),
     message: "Cannot use disk root: it has no file, and no image of it is here",
   });
@@ -222,7 +225,7 @@ t.test("an image that is gone, or a disk that was never here, is told by its nam
 t.test("a disk whose definition names another file begins with that one", async (t) => {
   const rig = await newRig(t);
   const { vm, folder } = rig;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const before = await current(rig);
   await forgetReplacedFiles(vm, vm.definition);
   t.strictSame(await current(rig), before);
@@ -235,7 +238,7 @@ t.test("a disk whose definition names another file begins with that one", async 
   await forgetReplacedFiles(vm, next);
   t.strictSame((await current(rig)).images, { log: before.images["log"] });
   vm.definition = next;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   t.match(await currentChains(vm), [
     [{ file: join(folder, "new.img"), lengthBytes: 4096 }],
     [{ disk: "log" }],
@@ -253,12 +256,12 @@ t.test(
   async (t) => {
     const rig = await newRig(t);
     const { vm } = rig;
-    await prepareDisks(QEMU_BINARY, vm);
+    await prepareDisks(site, vm);
     const { images: first } = await current(rig);
     const { manifest } = await seal(rig);
-    await prepareDisks(QEMU_BINARY, vm);
+    await prepareDisks(site, vm);
     const { images: second } = await current(rig);
-    const overlays = await overlaysOnGeneration(QEMU_BINARY, vm, manifest);
+    const overlays = await overlaysOnGeneration(site, vm, manifest);
     t.strictSame((await current(rig)).images, second, "nothing is in force yet");
     for (const [name, id] of Object.entries(overlays)) {
       const [, below] = await vm.store.images.chain(id);
@@ -266,12 +269,12 @@ t.test(
     }
     await recordRecovered(vm, overlays);
     t.strictSame(await current(rig), { format: 1, images: overlays, aside: [second["root"], second["log"]] });
-    const again = await overlaysOnGeneration(QEMU_BINARY, vm, manifest);
+    const again = await overlaysOnGeneration(site, vm, manifest);
     await recordRecovered(vm, again);
     t.strictSame((await current(rig)).aside, [...Object.values(second), ...Object.values(overlays)]);
     t.equal(await vm.store.sweepImages(), 0, "all of them are kept");
     vm.definition = { ...vm.definition, disks: vm.definition.disks.slice(1) };
-    await t.rejects(overlaysOnGeneration(QEMU_BINARY, vm, manifest), {
+    await t.rejects(overlaysOnGeneration(site, vm, manifest), {
       ...endsAs("failed"),
       message: "Cannot use disk root: web1 is defined without it",
     });
@@ -281,9 +284,9 @@ t.test(
 t.test("what the VM wrote to is not kept aside where a generation names it", async (t) => {
   const rig = await newRig(t);
   const { vm } = rig;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const { manifest } = await seal(rig);
-  const overlays = await overlaysOnGeneration(QEMU_BINARY, vm, manifest);
+  const overlays = await overlaysOnGeneration(site, vm, manifest);
   await recordRecovered(vm, overlays);
   t.strictSame((await current(rig)).aside, []);
 });
@@ -291,7 +294,7 @@ t.test("what the VM wrote to is not kept aside where a generation names it", asy
 t.test("a leg finds each disk in QEMU, whatever its bus, and refuses one that was resized", async (t) => {
   const rig = await newRig(t);
   const { vm } = rig;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const qmp = await launch(t, rig);
   const disks = await legDisks(vm, qmp);
   const nodes = await blockNodes(qmp);
@@ -319,7 +322,7 @@ function disksOf({ define }: Rig) {
 t.test("a VM that is taken back writes to new images where its state is complete here", async (t) => {
   const rig = await newRig(t);
   const { vm, folder } = rig;
-  await prepareDisks(QEMU_BINARY, vm);
+  await prepareDisks(site, vm);
   const qmp = await launch(t, rig);
   await io(qmp, "root/virtio-backend", "write -q -P 5 0 4096");
   const { images: before } = await current(rig);
@@ -371,7 +374,7 @@ t.test("a VM without disks has nothing to prepare, record or find", async (t) =>
   const rig = await newRig(t);
   const { vm } = rig;
   vm.definition = { ...vm.definition, disks: [] };
-  await prepareDisks("/no/program", vm);
+  await prepareDisks({ ...site, qemu: { ...site.qemu, binary: "/no/program" } }, vm);
   await recordRecovered(vm, {});
   const { qmp } = await launchTestQemu(t, { paused: true });
   await adoptDisks(vm, qmp);

@@ -147,12 +147,15 @@ t.test("what is listed and shown reads well on a terminal", async (t) => {
 t.test("who does not prove the token makes no file, whatever it sends", async (t) => {
   const folder = await shortFolder(t);
   const model = await storeWithVm(folder);
-  const agent = await startAgent(t, await writeSite(folder, { peers: { b: "ws://127.0.0.1:9" } }));
+  const agent = await startAgent(t, await writeSite(folder, { peers: { b: { url: "ws://127.0.0.1:9" } } }));
   const before = snapshot(folder);
   const url = `ws://127.0.0.1:${agent.port}`;
 
-  const wrongToken = { site: "b", token: new TextEncoder().encode("not the token of this site") };
-  await t.rejects(dial(url, "a", wrongToken), { ...endsAs("refused"), message: /authentication failed/ });
+  const wrongToken = { site: "b", token: Buffer.from("not the token of this site"), tls: null };
+  await t.rejects(dial("a", { url, fingerprint: null }, wrongToken), {
+    ...endsAs("refused"),
+    message: /authentication failed/,
+  });
   await agent.logged(/refused a connection/);
 
   const prepare = {
@@ -203,17 +206,18 @@ t.test("who does not prove the token makes no file, whatever it sends", async (t
 t.test("a peer with the token that asks for nonsense is told so, and makes no file either", async (t) => {
   const folder = await shortFolder(t);
   await storeWithVm(folder);
-  const agent = await startAgent(t, await writeSite(folder, { peers: { b: "ws://127.0.0.1:9" } }));
+  const peers = { b: { url: "ws://127.0.0.1:9", maySend: ["nobody"] } };
+  const agent = await startAgent(t, await writeSite(folder, { peers }));
   const before = snapshot(folder);
-  const identity = { site: "b", token: new TextEncoder().encode("a token for this test") };
-  const url = `ws://127.0.0.1:${agent.port}`;
-  const connection = await dial(url, "a", identity);
+  const identity = { site: "b", token: Buffer.from("a token for this test"), tls: null };
+  const address = { url: `ws://127.0.0.1:${agent.port}`, fingerprint: null };
+  const connection = await dial("a", address, identity);
   connection.send({ type: "commit", epoch: 3 });
   await t.rejects(connection.expect("running", 10_000), { message: /asks for nothing that this site knows/ });
-  const other = await dial(url, "a", identity);
+  const other = await dial("a", address, identity);
   other.sendFrame(new Uint8Array(1000));
   await t.rejects(other.expect("running", 10_000), { message: /asks for nothing that this site knows/ });
-  const third = await dial(url, "a", identity);
+  const third = await dial("a", address, identity);
   third.send({ type: "settle", vm: "nobody", epoch: 3 });
   t.match(await third.expect("settled", 10_000), { outcome: "refused" });
   third.close();

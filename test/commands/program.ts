@@ -58,7 +58,7 @@ export function jsonLines({ out }: ProgramEnd): Record<string, unknown>[] {
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-/** Writes a site's configuration and token. Returns the configuration's path. */
+/** Writes the configuration and the token of a site in plain text. Returns the configuration's path. */
 export async function writeSite(folder: string, changes: object = {}): Promise<string> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "token"), "a token for this test\n", { mode: 0o600 });
@@ -67,6 +67,7 @@ export async function writeSite(folder: string, changes: object = {}): Promise<s
     store: "store",
     listen: "127.0.0.1:0",
     control: "agent.sock",
+    insecure: true,
     token: { file: "token" },
     ...changes,
   };

@@ -5,6 +5,7 @@ import { ModelStore } from "../store/model-store.ts";
 import { jsonLines, runProgram, spawnProgram, writeSite } from "./program.ts";
 
 const names = [
+  "init",
   "agent",
   "define",
   "start",
@@ -16,6 +17,7 @@ const names = [
   "generations",
   "prune",
   "recover",
+  "doctor",
   "verify",
   "inspect",
   "demo",
@@ -31,6 +33,11 @@ t.test("--help of the program and of every command ends with 0", async (t) => {
   t.equal(program.code, 0);
   const listed = [...program.out.matchAll(/^ {2}([a-z]+) (?:\[options\]|<)/gm)].map(([, name]) => name);
   t.strictSame(listed, names, "all commands are listed, and tested here");
+  for (const word of ["add", "list", "remove"]) {
+    const end = await runProgram(["peer", word, "--help"]);
+    t.match(end, { code: 0, out: new RegExp(`^Usage: bfmig peer ${word} `) });
+    t.match(end.out, /--json/, `peer ${word} takes --json`);
+  }
   for (const { one, end } of await runAll(names, (name) => [name, "--help"])) {
     t.equal(end.code, 0, one);
     t.match(end.out, new RegExp(`^Usage: bfmig ${one} `), one);
@@ -51,12 +58,17 @@ t.test("wrong words end with 2, and say on stderr what is wrong", async (t) => {
     [["inspect"], /missing required argument 'file'/],
     [["agent"], /required option '--config <file>' not specified/],
     [["agent", "--config"], /argument missing/],
+    [["init", "--site", "a"], /required option '--listen <host:port>' not specified/],
+    [["peer"], /^Usage: bfmig peer/],
+    [["peer", "add", "b", "--url", "wss://b:1"], /required option '--config <file>' not specified/],
+    [["peer", "list", "b", "--config", "x"], /too many arguments/],
     [["migrate", "web1"], /required option '--to <site>' not specified/],
     [["migrate", "web1", "--to", "b", "--timeout", "5"], /Cannot read time "5"/],
     [["migrate", "web1", "--to", "b", "--downtime-limit", "0ms"], /a value above zero is needed/],
     [["migrate", "web1", "--to", "b", "--bandwidth", "5MiB"], /Cannot read rate "5MiB"/],
     [["prune", "web1", "--keep", "0"], /a whole number from 1 on is needed/],
-    [["prune", "web1"], /required option '--keep <n>'/],
+    [["prune", "web1"], /give either --keep or --branch/],
+    [["prune", "web1", "--keep", "1", "--branch", "3-b"], /give either --keep or --branch/],
     [["recover", "web1", "--generation", "-1"], /a whole number from 1 on is needed/],
     [["demo", "--legs", "many"], /a whole number from 1 to 1000 is needed/],
     [["demo", "--memory", "5000"], /it must be a multiple of 8 KiB/],
@@ -98,6 +110,7 @@ t.test("no agent: every command that needs one ends with 1 and says what to do",
     ["attach", "web1", "--qmp", "qmp.sock"],
     ["migrate", "web1", "--to", "b"],
     ["generations", "web1"],
+    ["doctor", "web1"],
     ["prune", "web1", "--keep", "1"],
     ["recover", "web1"],
   ];
@@ -113,9 +126,10 @@ t.test("a configuration that cannot be used ends with 2, or 6 when it would be u
   const folder = t.testdir();
   const bad: [string, object | string, number, RegExp][] = [
     ["syntax", "site: a\nstore: [\n", 2, /site\.yaml:3:1: /],
-    ["unknown", { disks: [] }, 2, /site\.yaml:7: Unrecognized key: "disks"/],
+    ["unknown", { disks: [] }, 2, /site\.yaml:8: Unrecognized key: "disks"/],
     ["listen", { listen: "0.0.0.0:7070" }, 6, /only loopback addresses are allowed/],
-    ["peer", { peers: { b: "ws://10.0.0.1:7070" } }, 2, /site\.yaml:8: peers\.b: /],
+    ["peer", { peers: { b: { url: "ws://10.0.0.1:7070" } } }, 2, /site\.yaml:10: peers\.b\.url: /],
+    ["no TLS", { insecure: false }, 2, /: tls: it is needed: .*bfmig init/],
     ["notoken", { token: { file: "missing" } }, 2, /Cannot read token file .*missing/],
   ];
   const paths = new Map<string, string>();

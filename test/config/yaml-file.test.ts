@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { z } from "zod";
-import { parseYaml, readYamlFile } from "../../cli/config/yaml-file.ts";
+import { parseYaml, readYamlText } from "../../cli/config/yaml-file.ts";
 import { endsAs } from "../store/operation-errors.ts";
 
 const schema = z.strictObject({
@@ -78,18 +78,19 @@ t.test("a text that is too long is refused before it is parsed", async (t) => {
 });
 
 t.test("a file is read with its path in every message; one that is missing too", async (t) => {
+  const readYamlFile = async (path: string) => parseYaml(await readYamlText(path), path, schema);
   const folder = t.testdir({ "good.yaml": "name: a\n", "bad.yaml": "name: [\n" });
-  t.strictSame(await readYamlFile(join(folder, "good.yaml"), schema), { name: "a", list: [] });
-  await t.rejects(readYamlFile(join(folder, "bad.yaml"), schema), {
+  t.strictSame(await readYamlFile(join(folder, "good.yaml")), { name: "a", list: [] });
+  await t.rejects(readYamlFile(join(folder, "bad.yaml")), {
     ...endsAs("usage"),
     message: new RegExp(`^Cannot read ${folder}/bad\\.yaml:2:1: `),
   });
   for (const name of ["missing.yaml", "."]) {
-    await t.rejects(readYamlFile(join(folder, name), schema), {
+    await t.rejects(readYamlFile(join(folder, name)), {
       ...endsAs("usage"),
       message: /^Cannot read .*: E(NOENT|ISDIR)/,
     });
   }
   writeFileSync(join(folder, "bytes.yaml"), Uint8Array.of(0xff, 0xfe, 0));
-  await t.rejects(readYamlFile(join(folder, "bytes.yaml"), schema), endsAs("usage"));
+  await t.rejects(readYamlFile(join(folder, "bytes.yaml")), endsAs("usage"));
 });

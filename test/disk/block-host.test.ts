@@ -7,6 +7,7 @@ import { openContent } from "../../cli/disk/image-content.ts";
 import { createOverlay } from "../../cli/disk/image-creation.ts";
 import { ImageStore } from "../../cli/disk/image-store.ts";
 import { NbdClient } from "../../cli/nbd/client.ts";
+import { qemuSocketPath } from "../../cli/qemu/unix-socket.ts";
 import { QEMU_BINARY, temporaryFolder } from "../qemu/qemu-fixture.ts";
 import { endsAs } from "../store/operation-errors.ts";
 
@@ -111,7 +112,7 @@ t.test("it is in a folder of its own, that nobody else may enter", async (t) => 
   t.equal(blockHostFolder(folder), join(folder, "blocks"));
   t.equal(statSync(blockHostFolder(folder)).mode & 0o777, 0o700);
   await host.close();
-  t.notOk(existsSync(join(blockHostFolder(folder), "nbd.sock")));
+  t.notOk(existsSync(qemuSocketPath(blockHostFolder(folder), "nbd.sock")));
 });
 
 t.test("a program that is no QEMU is refused", async (t) => {

@@ -1,4 +1,4 @@
-/** A disk that is full in the middle of a leg. */
+/** A disk that is full in the middle of a leg. One that is too small from the beginning is refused, unless told otherwise. */
 
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, statfs } from "node:fs/promises";
@@ -19,7 +19,7 @@ for (const where of ["destination", "source"] as const) {
     t.test(`a full disk at the ${where} in the middle of a ${route.leg} leg`, needsRoot, async (t) => {
       const site = where === "source" ? route.from : route.to;
       const { folder, resize } = await smallFileSystem(t, site);
-      const disks = await bootForFault(t, route, { keepFolder: folder });
+      const disks = await bootForFault(t, route, { keepFolder: folder, accept: { overcommit: true } });
       const { bsize, blocks, bfree } = await statfs(join(folder, site));
       await resize((blocks - bfree) * bsize + freeBytes);
       const { error } = await disks.rig.begin(route.from, route.to);

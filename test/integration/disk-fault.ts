@@ -1,12 +1,13 @@
 /** What must hold after a leg that failed while disks were read, and how a leg is made to fail then. */
 
 import { readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import type { Test } from "tap";
 import type { ControlLine } from "../../cli/control-client.ts";
 import { guestName } from "../../cli/demo/testbed.ts";
 import { blockHostFolder } from "../../cli/disk/block-host.ts";
 import { blockNodes } from "../../cli/disk/dirty-bitmaps.ts";
+import { diskSocketPath } from "../../cli/leg/leg-remains.ts";
 import { findRecord } from "../../cli/qemu/process-record.ts";
 import { isUnderWay, slowBitsPerSecond } from "./aftermath.ts";
 import { DiskRig } from "./disk-rig.ts";
@@ -122,7 +123,7 @@ export async function isClean(
       const left = await leftFiles(disks, site).catch(() => null);
       return left?.length === 0 || null;
     });
-    t.equal(await exists(join(rig.site(site).runPath(guestName), "disks.sock")), false, "no socket is left");
+    t.equal(await exists(diskSocketPath(rig.site(site).runPath(guestName))), false, "no socket is left");
   }
   if (await rig.runsAt(from)) t.strictSame(await leftInQemu(disks, from), [], "QEMU is as before the leg");
 }
@@ -160,7 +161,7 @@ export async function killBlockHost(disks: DiskRig, site: string): Promise<void>
 }
 
 /** Files of a site's store that belong to no generation and to no disk that the VM has. */
-async function leftFiles(disks: DiskRig, site: string): Promise<string[]> {
+export async function leftFiles(disks: DiskRig, site: string): Promise<string[]> {
   const store = await disks.store(site);
   const { images, aside } = await store.images.current();
   const { generations } = await store.list();

@@ -4,19 +4,27 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { guestName, type Testbed } from "../../cli/demo/testbed.ts";
 
+const open = new Set<Testbed>();
+
 /** Ends all processes of a testbed on SIGTERM, and this one. Returns how to stop watching. */
 export function endOnSignal(testbed: Testbed): () => void {
-  const end = () => {
-    const { socketFolder } = testbed;
-    for (const site of testbed.sites.values()) {
+  if (open.size === 0) process.once("SIGTERM", endAll);
+  open.add(testbed);
+  return () => {
+    open.delete(testbed);
+    if (open.size === 0) process.off("SIGTERM", endAll);
+  };
+}
+
+function endAll(): void {
+  for (const { socketFolder, sites } of open) {
+    for (const site of sites.values()) {
       killIfOurs(site.pid, site.options.folder);
       killIfOurs(pidInRecord(join(site.runPath(guestName), "qemu.json")), socketFolder);
     }
     rmSync(socketFolder, { recursive: true, force: true });
-    process.exit(1);
-  };
-  process.once("SIGTERM", end);
-  return () => process.off("SIGTERM", end);
+  }
+  process.exit(1);
 }
 
 function pidInRecord(path: string): number {

@@ -53,6 +53,7 @@ export type Change = "zero" | "refill" | "rewrite" | "increment";
 export interface LegOptions {
   readonly downtimeLimitMs?: number;
   readonly timeoutMs?: number;
+  readonly linkTimeoutMs?: number;
   readonly bitsPerSecond?: number;
   readonly signal?: AbortSignal;
   readonly onLine?: (line: ControlLine) => void;
@@ -199,8 +200,8 @@ export class Rig {
 
   /** One leg. Rejects with what both sites say of themselves if it never ends. */
   async migrate(from: string, to: string, options: LegOptions = {}): Promise<MigrateDone> {
-    const { downtimeLimitMs = 300, timeoutMs = null, bitsPerSecond = null } = options;
-    const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond };
+    const { downtimeLimitMs = 300, timeoutMs = null, bitsPerSecond = null, linkTimeoutMs } = options;
+    const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond, linkTimeoutMs };
     const ended = new AbortController();
     const stuck = sleep(stuckMs, undefined, { signal: ended.signal }).then(async () => {
       throw new Error(`The leg from ${from} to ${to} never ends\n${await this.condition()}`);

@@ -11,12 +11,17 @@ const calm: SwitchoverInputs = {
   disks: null,
   pass: 3,
   downtimeLimitMs: 300,
+  isLinkUp: true,
 };
 
 t.test("it stops when what is left fits the limit, and says what to expect", async (t) => {
   const { stopNow, expectedDowntimeMs } = decideSwitchover(calm);
   t.ok(stopNow);
   t.ok(expectedDowntimeMs > 60 && expectedDowntimeMs < 90, `${expectedDowntimeMs}`);
+});
+
+t.test("never while the link is lost: nobody could take the VM over", async (t) => {
+  t.notOk(decideSwitchover({ ...calm, isLinkUp: false, remainingBytes: 0 }).stopNow);
 });
 
 t.test("never in the first pass, which has not seen all of the memory", async (t) => {
@@ -73,6 +78,7 @@ t.test("more left, a slower link or a farther peer never shorten what is expecte
     disks: fc.option(fc.record({ isBulkDone: fc.boolean(), encodedBytes: fc.nat(1 << 28) })),
     pass: fc.integer({ min: 1, max: 50 }),
     downtimeLimitMs: fc.integer({ min: 1, max: 10_000 }),
+    isLinkUp: fc.boolean(),
   });
   fc.assert(
     fc.property(anyInputs, (inputs) => {
@@ -82,6 +88,7 @@ t.test("more left, a slower link or a farther peer never shorten what is expecte
         { ...inputs, remainingBytes: inputs.remainingBytes + 4096 },
         { ...inputs, bytesPerSecond: Math.max(1, inputs.bytesPerSecond / 2) },
         { ...inputs, rttMs: inputs.rttMs + 1 },
+        { ...inputs, isLinkUp: false },
         { ...inputs, disks: { isBulkDone: false, encodedBytes: inputs.disks?.encodedBytes ?? 0 } },
         {
           ...inputs,

@@ -95,9 +95,16 @@ t.test("arguments that contradict ours are refused, with one dash or two", async
     "-cpu",
     "-accel",
     "-pidfile",
+    "-runas",
+    "-sandbox",
   ]) {
     t.throws(() => qemuArguments({ ...SPEC, extra: [argument, "x"] }), usage(/^Cannot pass /), argument);
   }
+  t.throws(
+    () => qemuArguments({ ...SPEC, extra: ["--sandbox", "on"] }),
+    usage(/use qemu\.sandbox of the site/),
+  );
+  t.throws(() => qemuArguments({ ...SPEC, extra: ["-runas", "vm"] }), usage(/use qemu\.user of the site/));
 });
 
 t.test("a size that QEMU would round and an id that it would refuse are refused", async (t) => {

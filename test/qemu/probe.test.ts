@@ -1,7 +1,14 @@
 import { chmod, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
-import { decodeVersionText, lostWriteRisk, probeQemu, usableAccelerators } from "../../cli/qemu/probe.ts";
+import {
+  decodeCpuHelp,
+  decodeMachineHelp,
+  decodeVersionText,
+  lostWriteRisk,
+  probeQemu,
+  usableAccelerators,
+} from "../../cli/qemu/probe.ts";
 import { QEMU_BINARY, temporaryFolder } from "./qemu-fixture.ts";
 
 t.test("the installed QEMU says what it is", async (t) => {
@@ -9,6 +16,10 @@ t.test("the installed QEMU says what it is", async (t) => {
   t.ok(probe.version[0] >= 7);
   t.match(probe.versionText, /^QEMU emulator version /);
   t.equal(probe.memoryBackendRom, probe.version[0] >= 9, "the property came after 8.1");
+  for (const machine of ["pc-i440fx-7.2", "pc-q35-7.2", "microvm"])
+    t.ok(probe.machines.includes(machine), machine);
+  for (const model of ["qemu64", "Skylake-Client"]) t.ok(probe.cpuModels.includes(model), model);
+  t.notOk(probe.cpuModels.includes("aes"), "a flag is no model");
   t.equal(await probeQemu(QEMU_BINARY), probe, "it is asked once");
   t.equal(await probeQemu(probe.path), probe);
 });
@@ -44,6 +55,22 @@ t.test("versions are decoded as distributions write them", async (t) => {
   t.same(decodeVersionText("QEMU emulator version 9.0"), [9, 0, 0]);
   t.equal(decodeVersionText("qemu-img version 7.2.0"), null);
   t.equal(decodeVersionText(""), null);
+});
+
+t.test("machine types and CPU models are found in QEMU's help, old and new", async (t) => {
+  const machines =
+    "Supported machines are:\npc   Standard PC (alias of pc-i440fx-7.2)\npc-i440fx-7.2        Standard PC\n";
+  t.strictSame(decodeMachineHelp(machines), ["pc", "pc-i440fx-7.2"]);
+  const flags = "\n\nRecognized CPUID flags:\n  3dnow aes\n";
+  t.strictSame(decodeCpuHelp(`Available CPUs:\nx86 486   (alias)\nx86 qemu64  \n${flags}`), [
+    "486",
+    "qemu64",
+  ]);
+  t.strictSame(decodeCpuHelp(`Available CPUs:\n  486   (alias)\n  max   Enables all\n${flags}`), [
+    "486",
+    "max",
+  ]);
+  t.strictSame(decodeCpuHelp(""), []);
 });
 
 t.test("lost guest writes are warned of exactly where they happen", async (t) => {

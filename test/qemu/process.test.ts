@@ -70,6 +70,17 @@ t.test("a QEMU that ends at once is reported with the end of its log", async (t)
   t.equal(await adoptQemu(runDir), null);
 });
 
+t.test("what a guest has written to the log does not steer the terminal that shows it", async (t) => {
+  const runDir = await temporaryFolder(t);
+  const binary = join(runDir, "qemu-like");
+  await writeFile(binary, "#!/bin/sh\nprintf '\\033[2Jfirst\\r\\n\\tsecond\\302\\233x'\nexit 1\n", {
+    mode: 0o755,
+  });
+  await t.rejects(launchQemu(binary, [], { runDir, name: "bad" }), {
+    message: "Cannot launch QEMU for bad: it ended with code 1; [2Jfirst\n\tsecondx",
+  });
+});
+
 t.test("a QEMU whose QMP never answers is killed and reported", async (t) => {
   const runDir = await temporaryFolder(t);
   const launching = launchQemu(QEMU_BINARY, ["-machine", "none", "-display", "none"], {

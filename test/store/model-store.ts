@@ -49,9 +49,14 @@ export class ModelStore {
     this.store = new VmStore(core, storePath, vm);
   }
 
+  /** The store in `folder/store`, whatever is there; nothing is written. */
+  static async open(folder: string, vm = "web1", regions = smallRegions): Promise<ModelStore> {
+    return new ModelStore(await loadCore(), join(folder, "store"), vm, regions);
+  }
+
   /** Makes an empty store in `folder/store`, with the VM's key beside it. */
   static async create(folder: string, vm = "web1", regions = smallRegions): Promise<ModelStore> {
-    const model = new ModelStore(await loadCore(), join(folder, "store"), vm, regions);
+    const model = await ModelStore.open(folder, vm, regions);
     await model.store.prepare();
     await mkdir(`${model.storePath}.keys`, { recursive: true });
     await writeFile(`${model.storePath}.keys/${vm}.key`, `${toHex(model.key)}\n`);

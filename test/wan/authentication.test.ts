@@ -1,35 +1,51 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { newNonce, proofMatches, prove, readToken } from "../../cli/wan/authentication.ts";
+import {
+  newNonce,
+  noBinding,
+  type ProofKeys,
+  proofMatches,
+  prove,
+  readToken,
+} from "../../cli/wan/authentication.ts";
 import { endsAs } from "../store/operation-errors.ts";
 
-const token = Buffer.from("a token that both sites have");
+const binding = Buffer.alloc(32, 1);
+const keys: ProofKeys = { token: Buffer.from("a token that both sites have"), binding };
 
-t.test("a proof depends on the token, the role, both nonces and the site", async (t) => {
+t.test("a proof depends on the token, the channel, the role, both nonces and the site", async (t) => {
   const proofs = [
-    prove(token, "client", "s", "c", "a"),
-    prove(Buffer.from("another token, as long as it"), "client", "s", "c", "a"),
-    prove(token, "server", "s", "c", "a"),
-    prove(token, "client", "s2", "c", "a"),
-    prove(token, "client", "s", "c2", "a"),
-    prove(token, "client", "s", "c", "b"),
-    prove(token, "client", "sc", "", "a"),
+    prove(keys, "client", "s", "c", "a"),
+    prove({ ...keys, token: Buffer.from("another token, as long as it") }, "client", "s", "c", "a"),
+    prove({ ...keys, token: null }, "client", "s", "c", "a"),
+    prove({ ...keys, binding: Buffer.alloc(32, 2) }, "client", "s", "c", "a"),
+    prove({ token: null, binding: Buffer.alloc(32, 2) }, "client", "s", "c", "a"),
+    prove({ ...keys, binding: noBinding }, "client", "s", "c", "a"),
+    prove(keys, "server", "s", "c", "a"),
+    prove(keys, "client", "s2", "c", "a"),
+    prove(keys, "client", "s", "c2", "a"),
+    prove(keys, "client", "s", "c", "b"),
+    prove(keys, "client", "sc", "", "a"),
   ];
   t.equal(new Set(proofs).size, proofs.length);
-  t.equal(proofs[0], prove(token, "client", "s", "c", "a"));
+  t.equal(proofs[0], prove({ ...keys }, "client", "s", "c", "a"));
   t.match(proofs[0], /^[0-9a-f]{64}$/);
 });
 
+t.test("without a token and without TLS nothing can be proven", async (t) => {
+  t.throws(() => prove({ token: null, binding: noBinding }, "client", "s", "c", "a"), TypeError);
+});
+
 t.test("proofs match only as a whole", async (t) => {
-  const proof = prove(token, "client", "s", "c", "a");
+  const proof = prove(keys, "client", "s", "c", "a");
   t.ok(proofMatches(proof, proof));
   for (const other of [
     "",
     proof.slice(2),
     `${proof}00`,
     proof.replace(/^../, "zz"),
-    prove(token, "server", "s", "c", "a"),
+    prove(keys, "server", "s", "c", "a"),
   ]) {
     t.notOk(proofMatches(proof, other));
   }

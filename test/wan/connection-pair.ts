@@ -2,9 +2,9 @@
 
 import type { Test } from "tap";
 import type { PeerConnection } from "../../cli/wan/connection.ts";
-import { dial, listen } from "../../cli/wan/handshake.ts";
-
-const token = new TextEncoder().encode("the token of both sites");
+import { dial } from "../../cli/wan/handshake.ts";
+import { listen } from "../../cli/wan/listener.ts";
+import { makeIdentity, trustIn } from "./identities.ts";
 
 /** Site b listening, and how site a reaches it. */
 export interface PeerB {
@@ -21,7 +21,15 @@ export async function listeningPeer(t: Test): Promise<PeerB> {
     if (take) take(connection);
     else arrived.push(connection);
   };
-  const listener = await listen("127.0.0.1", 0, { site: "b", token }, new Set(["a"]), onPeer, () => {});
+  const [a, b] = [await makeIdentity("a"), await makeIdentity("b")];
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    identity: b,
+    peers: { a: trustIn(a) },
+    onPeer,
+    onRefused: () => {},
+  });
   t.teardown(() => listener.close());
   const next = () =>
     new Promise<PeerConnection>((resolve) => {
@@ -31,9 +39,9 @@ export async function listeningPeer(t: Test): Promise<PeerB> {
     });
   return {
     connect: async () => {
-      const url = `ws://127.0.0.1:${listener.address.port}`;
-      const [a, b] = await Promise.all([dial(url, "b", { site: "a", token }), next()]);
-      return { a, b };
+      const address = { url: `wss://127.0.0.1:${listener.address.port}`, ...trustIn(b) };
+      const [toB, fromA] = await Promise.all([dial("b", address, a), next()]);
+      return { a: toB, b: fromA };
     },
   };
 }

@@ -20,7 +20,7 @@ const messages: Record<string, Record<string, unknown>> = {
   challenge: { type: "challenge", protocol: 1, nonce: hex },
   hello: { type: "hello", protocol: 1, site: "a", nonce: hex, mac: hex },
   welcome: { type: "welcome", site: "b", mac: hex },
-  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", epoch: 5, key: hex },
+  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", epoch: 5, key: hex, linkTimeoutMs: 600_000 },
   offer: { type: "offer", have: [id] },
   begin: {
     type: "begin",
@@ -38,9 +38,23 @@ const messages: Record<string, Record<string, unknown>> = {
   noted: { type: "noted" },
   settle: { type: "settle", vm: "web1", epoch: 6 },
   settled: { type: "settled", vm: "web1", epoch: 6, outcome: "owned" },
+  resume: { type: "resume", leg, vm: "web1", messages: 1 },
+  resumed: { type: "resumed", leg, messages: 2, sequence: 17 },
+  claims: { type: "claims", claims: [{ vm: "web1", state: "owned", epoch: 5, leg }] },
+  claimed: { type: "claimed", claims: [] },
   abort: { type: "abort", reason: "failed", message: "because" },
 };
 const decode = (value: unknown) => decodeMessage(JSON.stringify(value));
+
+t.test("a leg may not wait for its link for ever, and claims have a limit", async (t) => {
+  const { prepare, claims } = messages;
+  for (const linkTimeoutMs of [0, -1, 1.5, 24 * 3600 * 1000 + 1, undefined]) {
+    t.throws(() => decode({ ...prepare, linkTimeoutMs }), FormatError, `${linkTimeoutMs}`);
+  }
+  const [claim] = claims["claims"] as object[];
+  t.throws(() => decode({ ...claims, claims: new Array(513).fill(claim) }), FormatError);
+  t.throws(() => decode({ ...claims, claims: [{ ...claim, path: "/etc" }] }), FormatError);
+});
 
 t.test("every message comes back as it was sent", async (t) => {
   for (const message of Object.values(messages)) {

@@ -1,0 +1,170 @@
+/** A leg into this site, from the peer's word to what follows when the VM runs here. */
+
+import { fromHex } from "../../src/bytes.ts";
+import { loadCore } from "../../src/core.ts";
+import type { VmDefinition } from "../config/vm-definition.ts";
+import { defaultGranularityBytes } from "../disk/dirty-bitmaps.ts";
+import { messageOf, OperationError } from "../errors.ts";
+import { DestinationLeg } from "../leg/destination-leg.ts";
+import { receiveHolders } from "../leg/holders-exchange.ts";
+import { killQemu } from "../qemu/process.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { PeerConnection } from "../wan/connection.ts";
+import type { MessageOf } from "../wan/messages.ts";
+import type { Agent } from "./agent.ts";
+import { checkArrival } from "./arrival-check.ts";
+import { isFencingOpen } from "./fencing.ts";
+import { tidyGenerations } from "./housekeeping.ts";
+import type { ManagedVm } from "./managed-vm.ts";
+import { startBlockHost } from "./vm-confinement.ts";
+import { checkDefinition, launchOnImage } from "./vm-launch.ts";
+import { warmUp } from "./warm-up.ts";
+
+/** After the VM runs here, how long its source may stay away before it is not waited for any more. */
+const confirmedTimeoutMs = 20_000;
+
+/**
+ * Receives a leg that begins on the connection; it may end on another one. Throws OperationError when the VM does not
+ * come to run here.
+ */
+export async function receiveLeg(
+  agent: Agent,
+  connection: PeerConnection,
+  prepare: MessageOf<"prepare">,
+): Promise<void> {
+  const { config, ownership, keys, log, arrivals } = agent;
+  await arrivals.supersede(connection.site, prepare.vm.name);
+  const definition = arrivingDefinition(agent, prepare);
+  await checkArrival(config, agent.find(definition.name), prepare.vm);
+  await checkDefinition(config, definition);
+  const known = await ownership.read(prepare.vm.name);
+  checkOwnership(agent, prepare, known);
+  const key = fromHex(prepare.key);
+  await keys.accept(prepare.vm.name, key);
+  const isNew = agent.find(definition.name) === null;
+  const vm = await agent.save(definition);
+  let end: (failure: string | null) => void = () => {};
+  const received = vm.doing("receive", async (activity) => {
+    checkOwnership(agent, prepare, await ownership.read(vm.name));
+    if (vm.qemu) throw new OperationError("refused", `Cannot take ${vm.name}: it runs here`);
+    if (await isFencingOpen(vm)) {
+      throw new OperationError("refused", `Cannot take ${vm.name}: what was fenced here is not put aside so far`);
+    }
+    await killQemu(vm.runPath);
+    await vm.store.prepare();
+    await vm.store.sweep();
+    const leg = new DestinationLeg({
+      site: config.site,
+      connection,
+      prepare,
+      store: vm.store,
+      ownership,
+      key,
+      runPath: vm.runPath,
+      disks: vm.definition.disks.map(({ id, granularityBytes }, i) => ({
+        name: id,
+        granularityBytes,
+        lengthBytes: prepare.vm.disks[i].lengthBytes,
+      })),
+      startBlockHost: () => startBlockHost(config, vm),
+      launch: (imagePath, chains) =>
+        launchOnImage(config, vm, imagePath, {
+          ramBlock: prepare.ramBlock,
+          accelerator: prepare.vm.accelerator,
+          chains,
+        }),
+      exclusively: (action) => vm.exclusively(action),
+      onState: (state) => {
+        activity.state = state;
+        log.info({ vm: vm.name, from: connection.site, state }, "leg");
+      },
+      warn: (message) => log.warn({ vm: vm.name }, message),
+    });
+    end = arrivals.add(connection.site, prepare, leg);
+    const { process, generation } = await leg.run();
+    vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+      log.warn({ vm: vm.name }, "its QEMU has ended"),
+    );
+    return { generation, leg };
+  });
+  try {
+    const { generation, leg } = await received;
+    await afterArrival(agent, vm, leg, generation, key);
+    leg.endLink();
+    end(null);
+  } catch (error) {
+    if (isNew) await agent.forget(vm);
+    end(messageOf(error));
+    throw error;
+  }
+}
+
+/** The VM runs here: what follows while it does. */
+async function afterArrival(
+  agent: Agent,
+  vm: ManagedVm,
+  leg: DestinationLeg,
+  generation: StoredGeneration,
+  key: Uint8Array,
+): Promise<void> {
+  const { config, log } = agent;
+  const { qemu } = vm;
+  if (qemu) agent.background("Warming up memory", () => warmUp(vm, qemu.qmp));
+  // A leg onwards that is asked for at once waits for this: it may be what makes it a return leg.
+  await vm
+    .keepHouse(async () => {
+      const core = await loadCore();
+      const { store } = vm;
+      const connection = await leg.handOut(confirmedTimeoutMs);
+      if (connection === null) throw new OperationError("failed", "the link is lost");
+      await receiveHolders({ core, connection, store, ownSite: config.site, key, current: generation });
+    })
+    .catch((error) =>
+      log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
+    );
+  agent.background("Tidying generations", () => tidyGenerations(agent, vm));
+}
+
+/** What comes from the peer is only the machine's shape; arguments are this site's own. */
+function arrivingDefinition(agent: Agent, { vm: given }: MessageOf<"prepare">): VmDefinition {
+  const known: ManagedVm | null = agent.find(given.name);
+  if (known && known.definition.memoryBytes !== given.memoryBytes) {
+    throw new OperationError(
+      "refused",
+      `Cannot take ${given.name}: it is defined here with ${known.definition.memoryBytes} bytes of memory, not ${given.memoryBytes}`,
+    );
+  }
+  const args = agent.config.arrivals[given.name]?.args ?? known?.definition.args ?? [];
+  const { accelerator, disks, ...shape } = given;
+  const ownDisks = disks.map(({ name, lengthBytes, bus }) => {
+    const before = known?.definition.disks.find(({ id }) => id === name);
+    const granularityBytes = before?.granularityBytes ?? defaultGranularityBytes;
+    const own = {
+      file: before?.file ?? null,
+      format: before?.format ?? null,
+      cache: before?.cache ?? "writeback",
+    };
+    return { ...own, id: name, bus, sizeBytes: lengthBytes, granularityBytes } as const;
+  });
+  return { ...shape, accel: known?.definition.accel ?? [accelerator], args, disks: ownDisks };
+}
+
+function checkOwnership(
+  agent: Agent,
+  prepare: MessageOf<"prepare">,
+  record: { readonly state: string; readonly epoch: number; readonly refusedEpoch: number },
+): void {
+  const { name } = prepare.vm;
+  if (record.state === "owned" || record.state === "released") {
+    throw new OperationError(
+      "refused",
+      `Cannot take ${name}: site ${agent.config.site} owns it itself (${record.state})`,
+    );
+  }
+  if (prepare.epoch <= record.epoch || prepare.epoch <= record.refusedEpoch) {
+    throw new OperationError(
+      "refused",
+      `Cannot take ${name}: epoch ${prepare.epoch} is older than what is known here`,
+    );
+  }
+}

@@ -1,0 +1,10 @@
+/** Where the messages and frames of a leg go. */
+
+import type { Message } from "../wan/messages.ts";
+
+/** What takes what the source of a leg sends, in order. It must take everything: pacing is the caller's. */
+export interface LegSink {
+  send(message: Message): void;
+  /** Takes a frame with its number; its bytes must not change afterwards. */
+  sendFrame(frame: Uint8Array, sequence: number): void;
+}

@@ -1,0 +1,50 @@
+/** How a harness tells agents where to halt; see halt-at.ts. */
+
+import { readFileSync } from "node:fs";
+import { rename, rm, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { LegStep } from "../../cli/leg/leg-steps.ts";
+
+/** Environment variable with the path of the file. */
+export const haltFileVariable = "BFMIG_TEST_HALT_FILE";
+
+/** A step as the file names it. */
+export function stepText({ side, step }: LegStep): string {
+  return `${side}:${step}`;
+}
+
+/** The file of one testbed. */
+export class HaltFile {
+  private readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Environment of the agents that are to heed the file. */
+  get environment(): Record<string, string> {
+    const preload = new URL("./halt-at.js", import.meta.url);
+    return { NODE_OPTIONS: `--import=${fileURLToPath(preload)}`, [haltFileVariable]: this.path };
+  }
+
+  /** The next agent that comes to this step halts there, once. */
+  async set(step: string): Promise<void> {
+    await writeFile(`${this.path}.new`, step);
+    await rename(`${this.path}.new`, this.path);
+  }
+
+  async clear(): Promise<void> {
+    await rm(this.path, { force: true });
+  }
+}
+
+/** True if a process stands still by a signal. */
+export function isHalted(pid: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The command is in brackets and may contain spaces and brackets itself.
+    return status.slice(status.lastIndexOf(")") + 2).startsWith("T");
+  } catch {
+    return false;
+  }
+}

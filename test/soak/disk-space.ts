@@ -1,0 +1,18 @@
+/** What files take on a disk. */
+
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Linux counts blocks in these units, whatever the file system. */
+const blockBytes = 512;
+
+/** Bytes allocated to all files below a folder. What vanishes meanwhile is not counted. */
+export async function bytesUnder(folder: string): Promise<number> {
+  let total = 0;
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const found = await lstat(join(entry.parentPath, entry.name)).catch(() => null);
+    total += (found?.blocks ?? 0) * blockBytes;
+  }
+  return total;
+}

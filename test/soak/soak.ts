@@ -1,0 +1,105 @@
+/**
+ * Many legs in a row, back and forth, with a working set and accidents that nobody chose:
+ *
+ *     npm run soak [-- [--legs N] [--seed S] [--json]]
+ *
+ * Exits with 1 if anything was violated; the same seed draws the same changes and accidents. With RESULTS_FILE set,
+ * `PASSED FAILED` is appended to that file.
+ */
+
+import { appendFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { FaultBed } from "../faults/fault-bed.ts";
+import { processesNaming } from "../faults/last-resort.ts";
+import { SeededRandom } from "../faults/seeded-random.ts";
+import { grows, keep } from "./bounds.ts";
+import { type SoakLeg, soakLeg } from "./soak-leg.ts";
+
+const { values } = parseArgs({
+  options: {
+    legs: { type: "string", default: "200" },
+    seed: { type: "string", default: String(Date.now() % 2 ** 31) },
+    json: { type: "boolean", default: false },
+  },
+});
+const [count, seed] = [Number(values.legs), Number(values.seed)];
+if (!Number.isInteger(count) || count < 1 || !Number.isInteger(seed)) {
+  throw new RangeError("Cannot soak: --legs and --seed are whole numbers");
+}
+const mib = (bytes: number) => Math.round(bytes / 2 ** 20);
+
+// Whatever ends a run by hand must end its processes too.
+process.once("SIGINT", () => process.kill(process.pid, "SIGTERM"));
+
+const startedAt = Date.now();
+const legs: SoakLeg[] = [];
+print(JSON.stringify({ event: "begin", legs: count, seed }), `seed ${seed}`);
+const bed = await FaultBed.boot(false, { keep });
+const { socketFolder } = bed.rig.testbed;
+const violations: string[] = [];
+try {
+  const random = new SeededRandom(seed);
+  for (let number = 1; number <= count; number++) {
+    const leg = await soakLeg(bed, random);
+    legs.push(leg);
+    reportLeg(number, leg);
+    if (leg.violations.length === 0) continue;
+    process.stderr.write(`${await bed.rig.condition().catch(String)}\n`);
+    // What follows would show the same again.
+    violations.push(`leg ${number} of seed ${seed}: the run ends there`);
+    break;
+  }
+} finally {
+  await bed.close();
+}
+for (const { pid, line } of processesNaming([socketFolder])) {
+  violations.push(`process ${pid} is left: ${line.slice(0, 120)}`);
+}
+for (const [i, site] of ["a", "b"].entries()) {
+  if (grows(legs.map(({ storeBytes }) => storeBytes[i] as number)))
+    violations.push(`the store of ${site} grows`);
+  if (grows(legs.map(({ agentBytes }) => agentBytes[i] as number)))
+    violations.push(`the agent of ${site} grows`);
+}
+summarise();
+
+function reportLeg(number: number, leg: SoakLeg): void {
+  const { from, to, accident, atMs, end, storeBytes, agentBytes } = leg;
+  const happened =
+    atMs === null ? (accident === "none" ? "" : `${accident}: too late`) : `${accident} at ${atMs} ms`;
+  print(
+    JSON.stringify({ event: "leg", leg: number, ...leg }),
+    `${String(number).padStart(4)} ${from} to ${to}  stores ${storeBytes.map(mib).join(", ")} MiB  ` +
+      `agents ${agentBytes.map(mib).join(", ")} MiB  ${happened}${end === "done" ? "" : ` (${end.slice(0, 120)})`}`,
+  );
+  for (const violation of leg.violations) process.stderr.write(`leg ${number}: ${violation}\n`);
+}
+
+function summarise(): void {
+  for (const violation of violations) process.stderr.write(`${violation}\n`);
+  const failed = violations.length;
+  const struck = legs.filter(({ atMs }) => atMs !== null).length;
+  const mostStore = Math.max(...legs.flatMap(({ storeBytes }) => storeBytes));
+  const mostAgent = Math.max(...legs.flatMap(({ agentBytes }) => agentBytes));
+  const seconds = Math.round((Date.now() - startedAt) / 1000);
+  print(
+    JSON.stringify({
+      event: "done",
+      legs: legs.length,
+      struck,
+      seed,
+      violations: failed,
+      mostStore,
+      mostAgent,
+    }),
+    `${legs.length} legs, ${struck} of them with an accident, ${failed} violations in ${seconds} s; ` +
+      `at most ${mib(mostStore)} MiB in a store, ${mib(mostAgent)} MiB in an agent`,
+  );
+  const results = process.env["RESULTS_FILE"];
+  if (results) appendFileSync(results, `${legs.length - Math.min(failed, legs.length)} ${failed}\n`);
+  if (failed > 0) process.exitCode = 1;
+}
+
+function print(json: string, text: string): void {
+  process.stdout.write(`${values.json ? json : text}\n`);
+}
