@@ -3,10 +3,11 @@
  * First the configurations, for assertions and for runs that never end; then sabotaged variants, which must fail: a
  * check that cannot fail says nothing.
  *
- *   node .ci/model-check.mjs [--quick] [--json]
+ *   node .ci/model-check.mjs [--quick] [--json] [--depth N]
  *
- *   --quick   small bounds and few variants
- *   --json    one object a check instead of the table
+ *   --quick     small bounds and few variants
+ *   --json      one object a check instead of the table
+ *   --depth N   most steps of a run; a search that comes to it is not complete (100000)
  *
  * Exits with 1 if a property is violated, a search was not complete, or a variant was not found out.
  */
@@ -16,7 +17,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Failure, runScript } from "./failure.mjs";
-import { configurations, mutants, properties, quickConfigurations, quickMutants } from "./model-configurations.mjs";
+import {
+  configurations,
+  mutants,
+  properties,
+  quickConfigurations,
+  quickMutants,
+} from "./model-configurations.mjs";
 import { blamedProperty, readVerdict, unreachedLines } from "./model-verdict.mjs";
 import { installPrograms, missingPrograms, modelPrograms } from "./programs.mjs";
 import { root } from "./project.mjs";
@@ -24,8 +31,6 @@ import { root } from "./project.mjs";
 const MODEL = join(root, "test", "model", "handover.pml");
 const CONCURRENCY = 2;
 const MEMORY_MIB = 1900;
-/** Deeper than any run; a search that reaches it fails. */
-const DEPTH = 100_000;
 const TIMEOUT_MS = 600_000;
 
 /** `safety`: assertions and where runs end. `progress`: a cycle is a run that never ends. */
@@ -35,7 +40,15 @@ const KINDS = {
 };
 
 await runScript("model-check", async () => {
-  const { values } = parseArgs({ options: { quick: { type: "boolean" }, json: { type: "boolean" } } });
+  const { values } = parseArgs({
+    options: {
+      quick: { type: "boolean" },
+      json: { type: "boolean" },
+      depth: { type: "string", default: "100000" },
+    },
+  });
+  if (!/^[1-9]\d{0,6}$/.test(values.depth))
+    throw new Failure(`Write a number of steps after --depth: ${values.depth}`);
   const missing = missingPrograms(modelPrograms);
   if (missing.length > 0) installPrograms(missing);
   const startedAt = performance.now();
@@ -46,12 +59,20 @@ await runScript("model-check", async () => {
     const checks = values.quick
       ? [...quickConfigurations.flatMap(checksOf), ...quickMutants.flatMap(checkOfMutant)]
       : [...configurations.flatMap(checksOf), ...mutants.flatMap(checkOfMutant)];
-    const results = await inOrder(checks, (check, index) => runCheck(check, join(folder, `${index}`)), report);
+    const results = await inOrder(
+      checks,
+      (check, index) => runCheck(check, values.depth, join(folder, `${index}`)),
+      report,
+    );
     const surprises = results.filter(({ ok }) => !ok).length;
     const states = results.reduce((sum, one) => sum + one.states, 0);
     const seconds = Math.round((performance.now() - startedAt) / 100) / 10;
-    if (values.json) console.log(JSON.stringify({ event: "done", checks: results.length, surprises, states, seconds }));
-    else console.log(`model-check: ${results.length} checks, ${surprises} surprises, ${states} states, ${seconds} s`);
+    if (values.json)
+      console.log(JSON.stringify({ event: "done", checks: results.length, surprises, states, seconds }));
+    else
+      console.log(
+        `model-check: ${results.length} checks, ${surprises} surprises, ${states} states, ${seconds} s`,
+      );
     if (surprises > 0) process.exitCode = 1;
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -68,18 +89,20 @@ function checksOf({ name, about, bounds, progress = {}, isWhole = false }) {
 function checkOfMutant({ macro, about, bounds, finds }) {
   const kind = macro === "RECONNECTS_FOR_EVER" ? "progress" : "safety";
   const all = { ...bounds, [`MUTANT_${macro}`]: 1 };
-  return [{ name: macro.toLowerCase().replaceAll("_", "-"), about, kind, bounds: all, isWhole: false, finds }];
+  return [
+    { name: macro.toLowerCase().replaceAll("_", "-"), about, kind, bounds: all, isWhole: false, finds },
+  ];
 }
 
 /** Runs one search in a folder of its own. */
-async function runCheck({ name, about, kind, bounds, isWhole, finds }, folder) {
+async function runCheck({ name, about, kind, bounds, isWhole, finds }, depthLimit, folder) {
   mkdirSync(folder);
   const defines = Object.entries(bounds).map(([macro, value]) => `-D${macro}=${value}`);
   const generated = await run("spin", ["-a", ...defines, MODEL], folder);
   if (/error/i.test(generated)) throw new Failure(`Cannot read the model: ${generated.trim()}`);
   const options = ["-O2", "-w", "-DNOREDUCE", `-DMEMLIM=${MEMORY_MIB}`, ...KINDS[kind].compile];
   await run("gcc", [...options, "-o", "pan", "pan.c"], folder);
-  const output = await run(join(folder, "pan"), [`-m${DEPTH}`, "-w24", ...KINDS[kind].run], folder);
+  const output = await run(join(folder, "pan"), [`-m${depthLimit}`, "-w24", ...KINDS[kind].run], folder);
   const verdict = readVerdict(output);
   let property = null;
   let trace = [];
@@ -99,7 +122,8 @@ function problemOf({ isComplete, errors }, property, finds, unreached) {
     if (errors === 0) return "the sabotage was not found out";
     return finds.includes(property) ? null : `violates ${property}, not ${finds.join(" or ")}`;
   }
-  if (errors > 0) return `violates ${property}: ${properties[property] ?? "an assertion of the model itself"}`;
+  if (errors > 0)
+    return `violates ${property}: ${properties[property] ?? "an assertion of the model itself"}`;
   if (!isComplete) return "the search was not complete";
   return unreached.length > 0 ? `steps that are never taken: ${unreached.join(", ")}` : null;
 }

@@ -24,7 +24,7 @@ export const configurations = [
     name: "QEMU dies",
     about: "also each site's QEMU dies",
     bounds: { CRASHES: 2, CUTS: 1, LEGS: 2, EPOCHS: 3, QEMU_CRASHES: 1 },
-    progress: { CRASHES: 1 },
+    progress: { CRASHES: 1, CUTS: 0 },
     isWhole: true,
   },
   {
@@ -37,18 +37,20 @@ export const configurations = [
     name: "lost site, first leg",
     about: "one site is lost for ever, an operator forces the other one",
     bounds: { CRASHES: 2, CUTS: 2, LEGS: 2, EPOCHS: 3, LOSSES: 1 },
+    progress: { CRASHES: 1 },
   },
   {
     name: "lost site, later leg",
     about: "the same, when both have a generation",
     bounds: { CRASHES: 2, CUTS: 2, LEGS: 2, EPOCHS: 3, LOSSES: 1, AFTER_A_LEG: 1 },
+    progress: { CRASHES: 1 },
     isWhole: true,
   },
   {
     name: "forced unfenced",
     about: "an operator forces sites though the other one lives",
     bounds: { CRASHES: 1, CUTS: 1, LEGS: 1, EPOCHS: 3, FORCES: 2, AFTER_A_LEG: 1 },
-    progress: { FORCES: 1 },
+    progress: { CUTS: 0, FORCES: 1 },
     isWhole: true,
   },
 ];
@@ -67,12 +69,32 @@ const smallForced = { CRASHES: 1, CUTS: 0, LEGS: 1, EPOCHS: 3, FORCES: 1, AFTER_
 
 /** Sabotaged variants. `finds`: a property that the check must find violated. */
 export const mutants = [
-  { macro: "RELEASED_BEFORE_SHUT", about: "COMMIT while QEMU's return path is open", bounds: small, finds: ["P1", "P4"] },
-  { macro: "COMMIT_BEFORE_RELEASED", about: "COMMIT before RELEASED is durable", bounds: small, finds: ["P1", "P4"] },
-  { macro: "TAKES_BACK_ON_TIMEOUT", about: "the source takes the VM back without settling", bounds: small, finds: ["P1"] },
+  {
+    macro: "RELEASED_BEFORE_SHUT",
+    about: "COMMIT while QEMU's return path is open",
+    bounds: small,
+    finds: ["P1", "P4"],
+  },
+  {
+    macro: "COMMIT_BEFORE_RELEASED",
+    about: "COMMIT before RELEASED is durable",
+    bounds: small,
+    finds: ["P1", "P4"],
+  },
+  {
+    macro: "TAKES_BACK_ON_TIMEOUT",
+    about: "the source takes the VM back without settling",
+    bounds: small,
+    finds: ["P1"],
+  },
   { macro: "RUNS_BEFORE_OWNED", about: "cont before OWNED is durable", bounds: small, finds: ["P1", "P4"] },
   { macro: "REFUSES_WITHOUT_RECORD", about: "a refusal is told, not recorded", bounds: small, finds: ["P1"] },
-  { macro: "ANSWERS_BEFORE_CONT", about: "'owned' is answered while cont may still fail", bounds: small, finds: ["P5"] },
+  {
+    macro: "ANSWERS_BEFORE_CONT",
+    about: "'owned' is answered while cont may still fail",
+    bounds: small,
+    finds: ["P5"],
+  },
   {
     macro: "GIVES_BACK_WITH_ITS_COPY",
     about: "a destination that gives back removes its generation",
@@ -80,9 +102,24 @@ export const mutants = [
     finds: ["P2"],
   },
   { macro: "ASKS_ONCE", about: "a source in doubt asks once", bounds: small, finds: ["P3"] },
-  { macro: "LOOKS_ONCE", about: "an agent that starts looks at QEMU once, amid its switchover", bounds: small, finds: ["P3"] },
-  { macro: "RECONNECTS_FOR_EVER", about: "a leg that the peer has lost is resumed again and again", bounds: small, finds: ["P3"] },
-  { macro: "STARTS_WHAT_ARRIVED", about: "a VM of another site may be started after a crash", bounds: small, finds: ["P1"] },
+  {
+    macro: "LOOKS_ONCE",
+    about: "an agent that starts looks at QEMU once, amid its switchover",
+    bounds: small,
+    finds: ["P3"],
+  },
+  {
+    macro: "RECONNECTS_FOR_EVER",
+    about: "a leg that the peer has lost is resumed again and again",
+    bounds: small,
+    finds: ["P3"],
+  },
+  {
+    macro: "STARTS_WHAT_ARRIVED",
+    about: "a VM of another site may be started after a crash",
+    bounds: small,
+    finds: ["P1"],
+  },
   { macro: "IGNORES_CLAIMS", about: "a superseded site runs on", bounds: smallForced, finds: ["P1"] },
   {
     macro: "CLAIMS_ONLY_ON_CONNECTION",
@@ -105,4 +142,6 @@ export const mutants = [
 ];
 
 /** Of those, what a test runs. */
-export const quickMutants = mutants.filter(({ macro }) => macro === "RELEASED_BEFORE_SHUT" || macro === "ASKS_ONCE");
+export const quickMutants = mutants.filter(
+  ({ macro }) => macro === "RELEASED_BEFORE_SHUT" || macro === "ASKS_ONCE",
+);

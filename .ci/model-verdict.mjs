@@ -9,7 +9,9 @@ const MODEL_FOLDER = join(root, "test", "model");
 export function readVerdict(output) {
   const number = (pattern) => Number(pattern.exec(output)?.[1] ?? Number.NaN);
   const errors = number(/errors: (\d+)/);
-  const hasStopped = /Search not completed|max search depth too small|out of memory|reached -DMEMLIM/i.test(output);
+  const hasStopped = /Search not completed|max search depth too small|out of memory|reached -DMEMLIM/i.test(
+    output,
+  );
   return {
     errors: Number.isNaN(errors) ? 0 : errors,
     isComplete: errors === 0 && !hasStopped,
@@ -36,7 +38,9 @@ export function blamedProperty(output, replay) {
 export function unreachedLines(output) {
   const lines = output.matchAll(/^\s+(\S+\.pml):(\d+), state \d+, "(.*)"$/gm);
   const places = [...lines]
-    .filter(([, file, line, text]) => text !== "-end-" && !sourceLine(file, Number(line)).includes("/* never */"))
+    .filter(
+      ([, file, line, text]) => text !== "-end-" && !sourceLine(file, Number(line)).includes("/* never */"),
+    )
     .map(([, file, line]) => `${basename(file)}:${line}`);
   return [...new Set(places)];
 }

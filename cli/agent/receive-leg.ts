@@ -48,7 +48,10 @@ export async function receiveLeg(
     checkOwnership(agent, prepare, await ownership.read(vm.name));
     if (vm.qemu) throw new OperationError("refused", `Cannot take ${vm.name}: it runs here`);
     if (await isFencingOpen(vm)) {
-      throw new OperationError("refused", `Cannot take ${vm.name}: what was fenced here is not put aside so far`);
+      throw new OperationError(
+        "refused",
+        `Cannot take ${vm.name}: what was fenced here is not put aside so far`,
+      );
     }
     await killQemu(vm.runPath);
     await vm.store.prepare();

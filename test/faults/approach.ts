@@ -15,15 +15,19 @@ export interface ApproachedLeg {
   readonly end: Promise<LegEnd>;
 }
 
+/** So slow that a RAM round is no matter of milliseconds: the leg would be over before it was seen. */
+const slowBitsPerSecond = 30e6;
+
 /** Begins a leg and halts it. */
 export async function approach(bed: FaultBed, place: Place, options: LegOptions): Promise<ApproachedLeg> {
   const from = bed.at;
   const to = otherSite(from);
   const last = `${place.side}:${place.step}`;
+  const pace = place.step === "ram-round" ? { bitsPerSecond: slowBitsPerSecond } : {};
   const begin = async (step: string, more: LegOptions = {}) => {
     await bed.halts.set(step);
     const site = step.startsWith("source:") ? from : to;
-    return await halted(bed, bed.beginLeg({ ...options, ...more }), step, site);
+    return await halted(bed, bed.beginLeg({ ...options, ...pace, ...more }), step, site);
   };
   switch (place.approach) {
     case "leg":

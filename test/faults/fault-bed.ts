@@ -120,11 +120,12 @@ export class FaultBed {
     return otherSite(this.at);
   }
 
-  /** Has the guest change some of its memory and its disk. */
-  async change(): Promise<void> {
+  /** Has the guest change some of its memory and its disk, or all of its filled memory. */
+  async change(amount: "some" | "all"): Promise<void> {
     const n = this.changes++;
     const first = workingPages + (n % changedPages.steps) * changedPages.count;
-    await this.changeMemory("rewrite", first, changedPages.count);
+    if (amount === "some") await this.changeMemory("rewrite", first, changedPages.count);
+    else await this.changeMemory("rewrite", workingPages, filledPages - workingPages);
     await this.changeDisk(`write -P ${(n % 250) + 1} ${n % 15}M 300k`);
   }
 

@@ -6,9 +6,12 @@ import { posix } from "node:path";
 import t from "tap";
 import { agentCommand } from "../../cli/commands/agent.ts";
 import { demoCommand } from "../../cli/commands/demo.ts";
+import { doctorCommand } from "../../cli/commands/doctor.ts";
 import { generationCommands } from "../../cli/commands/generations.ts";
+import { initCommand } from "../../cli/commands/init.ts";
 import { inspectCommand } from "../../cli/commands/inspect.ts";
 import { migrateCommand } from "../../cli/commands/migrate.ts";
+import { peerCommand } from "../../cli/commands/peer.ts";
 import { verifyCommand } from "../../cli/commands/verify.ts";
 import { vmCommands } from "../../cli/commands/vm.ts";
 import { ExitCode } from "../../cli/errors.ts";
@@ -25,10 +28,14 @@ const protocol = readFileSync("docs/PROTOCOL.md", "utf8");
 const operations = readFileSync("docs/OPERATIONS.md", "utf8");
 
 t.test("README lists the commands of the program with their arguments and options", async (t) => {
+  const peer = peerCommand();
   const built = [
+    initCommand(),
+    ...peer.commands,
     agentCommand(),
     ...vmCommands(),
     migrateCommand(),
+    doctorCommand(),
     ...generationCommands(),
     verifyCommand(),
     inspectCommand(),
@@ -36,6 +43,7 @@ t.test("README lists the commands of the program with their arguments and option
   ];
   const inCode = built.map((command) => ({
     command: [
+      ...(peer.commands.includes(command) ? [peer.name()] : []),
       command.name(),
       ...command.registeredArguments.map((one) => one.name().toUpperCase() + (one.variadic ? "…" : "")),
     ].join(" "),
@@ -50,11 +58,11 @@ t.test("README lists the commands of the program with their arguments and option
 
 t.test("the program offers the commands that README lists", async (t) => {
   const { stdout } = spawnSync(process.execPath, ["dist/cli/main.js", "--help"], { encoding: "utf8" });
-  const offered = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[|<)/gm)].map(([, name]) => name);
+  const offered = [...stdout.matchAll(/^ {2}([a-z]+)(?: (?:\[|<)| {2,}[a-z])/gm)].map(([, name]) => name);
   const listed = rowsOf(readme, "## Commands", "command").map(
     ([command]) => codeIn(command)[0].split(" ")[0],
   );
-  t.strictSame(offered.filter((name) => name !== "help").sort(), listed.sort());
+  t.strictSame(offered.filter((name) => name !== "help").sort(), [...new Set(listed)].sort());
 });
 
 t.test("README has the exit codes", async (t) => {
