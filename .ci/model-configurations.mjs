@@ -18,7 +18,7 @@ export const configurations = [
     name: "handover",
     about: "agents die, connections are lost, a destination's cont fails",
     bounds: { CRASHES: 2, CUTS: 2, LEGS: 3, EPOCHS: 3 },
-    progress: { LEGS: 2 },
+    progress: { CUTS: 1, LEGS: 2 },
   },
   {
     name: "QEMU dies",
@@ -28,10 +28,15 @@ export const configurations = [
     isWhole: true,
   },
   {
-    name: "claims",
+    name: "claims, one leg",
     about: "also agents tell each other what they own",
-    bounds: { CRASHES: 1, CUTS: 1, LEGS: 2, EPOCHS: 3, CLAIMS: 1 },
-    progress: { CUTS: 0 },
+    bounds: { CRASHES: 1, CUTS: 2, LEGS: 1, EPOCHS: 3, CLAIMS: 1 },
+    progress: { CUTS: 1 },
+  },
+  {
+    name: "claims, two legs",
+    about: "the same",
+    bounds: { CRASHES: 1, CUTS: 0, LEGS: 2, EPOCHS: 3, CLAIMS: 1 },
   },
   {
     name: "lost site, first leg",
@@ -49,8 +54,8 @@ export const configurations = [
   {
     name: "forced unfenced",
     about: "an operator forces sites though the other one lives",
-    bounds: { CRASHES: 1, CUTS: 1, LEGS: 1, EPOCHS: 3, FORCES: 2, AFTER_A_LEG: 1 },
-    progress: { CUTS: 0, FORCES: 1 },
+    bounds: { CRASHES: 1, CUTS: 0, LEGS: 1, EPOCHS: 3, FORCES: 2, AFTER_A_LEG: 1 },
+    progress: { FORCES: 1 },
     isWhole: true,
   },
 ];

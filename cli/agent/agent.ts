@@ -149,7 +149,8 @@ export class Agent {
   async forget(vm: ManagedVm): Promise<void> {
     const record = await this.ownership.read(vm.name);
     const { generations } = await vm.store.list();
-    if (record.epoch > 0 || record.refusedEpoch > 0 || generations.length > 0) return;
+    // "away" without anything retained is what the leg that failed has noted.
+    if (!["none", "away"].includes(record.state) || record.refusedEpoch > 0 || generations.length > 0) return;
     this.vms.delete(vm.name);
     await rm(vm.store.path, { recursive: true, force: true });
     await this.keys.remove(vm.name);

@@ -16,9 +16,9 @@ import { type Claimed, learned, maxEpoch, overrules } from "../store/overruling.
 import type { PeerConnection } from "../wan/connection.ts";
 import { type Claim, type MessageOf, maxClaims } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
+import { concede } from "./concede.ts";
 import { fence, finishFencing, isFencingOpen } from "./fencing.ts";
 import type { ManagedVm } from "./managed-vm.ts";
-import { concede } from "./settle.ts";
 
 const answerTimeoutMs = 3_000;
 const retryFirstMs = 2_000;
@@ -183,7 +183,7 @@ async function weigh(agent: Agent, vm: ManagedVm, claim: HeardClaim): Promise<vo
       await fence(agent, vm, claim);
     });
   } else if (record.state === "released") {
-    await concede(agent, vm, claim);
+    agent.background(`Ending the doubt about ${vm.name}`, () => concede(agent, vm, claim));
   } else if (record.state === "away" && (await isFencingOpen(vm))) {
     agent.background(`Fencing ${vm.name}`, () => finishFencing(agent, vm));
   } else if (vm.activity === null && learned(claim, record) !== null) {

@@ -18,7 +18,7 @@ import {
   removeFenceMarker,
   writeFenceMarker,
 } from "../store/fence-marker.ts";
-import { type Claimed, overrules } from "../store/overruling.ts";
+import { type Claimed, endsDoubt, overrules } from "../store/overruling.ts";
 import type { Agent } from "./agent.ts";
 import { keepBranch } from "./branch.ts";
 import { endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
@@ -48,7 +48,7 @@ export async function fenceNow(
 ): Promise<{ readonly branch: BranchRecord | null } | null> {
   const { site } = agent.config;
   const record = await agent.ownership.read(vm.name);
-  if (!overrules(by, record, site)) return null;
+  if (!overrules(by, record, site) && !endsDoubt(by, record)) return null;
   await halt(agent, vm);
   agent.log.error(
     { vm: vm.name, epoch: record.epoch, by: by.site, theirs: by.epoch },
@@ -88,7 +88,7 @@ export async function finishFencingNow(agent: Agent, vm: ManagedVm): Promise<voi
     return;
   }
   await halt(agent, vm);
-  if (record.state === "owned") await recordAway(agent, vm, marker);
+  if (record.state !== "away") await recordAway(agent, vm, marker);
   await complete(agent, vm, marker);
 }
 

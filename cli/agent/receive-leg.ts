@@ -56,6 +56,7 @@ export async function receiveLeg(
     await killQemu(vm.runPath);
     await vm.store.prepare();
     await vm.store.sweep();
+    await noteOwner(agent, vm, prepare, connection.site);
     const leg = new DestinationLeg({
       site: config.site,
       connection,
@@ -100,6 +101,21 @@ export async function receiveLeg(
     end(messageOf(error));
     throw error;
   }
+}
+
+/** From now on it is known here, whatever becomes of the leg, that another site has the VM: it must not be started anew. */
+async function noteOwner(
+  agent: Agent,
+  vm: ManagedVm,
+  prepare: MessageOf<"prepare">,
+  peer: string,
+): Promise<void> {
+  await vm.exclusively(async () => {
+    const record = await agent.ownership.read(vm.name);
+    if (record.state !== "none") return;
+    const epoch = Math.max(record.epoch, prepare.epoch - 1);
+    await agent.ownership.write({ ...record, state: "away", epoch, peer });
+  });
 }
 
 /** The VM runs here: what follows while it does. */

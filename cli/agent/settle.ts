@@ -6,10 +6,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../errors.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
-import { type Claimed, maxEpoch } from "../store/overruling.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
+import { tellPeers } from "./claims.ts";
+import { concede } from "./concede.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { runAgain } from "./vm-disks.ts";
 
@@ -23,15 +24,20 @@ export type Settlement = "away" | "taken-back" | "unknown";
 export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
   const record = await agent.ownership.read(vm.name);
   if (record.state !== "released") return record.state === "away" ? "away" : "taken-back";
-  let outcome: MessageOf<"settled">["outcome"];
+  let answer: MessageOf<"settled">;
   try {
-    outcome = await ask(agent, vm.name, record.peer, record.epoch);
+    answer = await ask(agent, vm.name, record.peer, record.epoch);
   } catch (error) {
     agent.log.warn({ vm: vm.name, peer: record.peer, reason: messageOf(error) }, "ownership stays in doubt");
     return "unknown";
   }
+  const { outcome, newest } = answer;
   agent.log.info({ vm: vm.name, peer: record.peer, epoch: record.epoch, outcome }, "settled a handover");
-  return await vm.exclusively(async () => {
+  if (outcome === "owned" && newest > record.epoch) {
+    // The peer went on from there, or was recovered by force and has never had what was handed over.
+    await concede(agent, vm, { site: record.peer, state: "owned", epoch: newest });
+  }
+  const settled = await vm.exclusively(async () => {
     const { state, epoch } = await agent.ownership.read(vm.name);
     // Another site's claim, or an operator, was quicker.
     if (state !== "released" || epoch !== record.epoch) return state === "away" ? "away" : "taken-back";
@@ -44,6 +50,9 @@ export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
     if (vm.qemu && !(await isRunning(vm.qemu.qmp))) await runAgain(vm, vm.qemu.qmp);
     return "taken-back";
   });
+  // Somebody may have recovered the VM by force meanwhile, and must hear that it is here.
+  if (settled === "taken-back") agent.background(`Telling who has ${vm.name}`, () => tellPeers(agent, vm));
+  return settled;
 }
 
 /** Asks again and again until it is settled or the signal fires. */
@@ -54,25 +63,6 @@ export async function settleInBackground(agent: Agent, vm: ManagedVm, signal: Ab
   }
 }
 
-/**
- * A handover in doubt is over when another site has a newer epoch than the one that was handed over: whoever took the
- * VM, it is not here any more. This site's own copy of what it handed over is a generation by then.
- */
-export async function concede(agent: Agent, vm: ManagedVm, by: Claimed): Promise<void> {
-  await vm.exclusively(async () => {
-    const record = await agent.ownership.read(vm.name);
-    // While the leg still runs its own end decides.
-    if (vm.activity !== null || record.state !== "released") return;
-    if (by.state === "none" || by.epoch <= record.epoch || by.epoch > maxEpoch) return;
-    await agent.ownership.write({ ...record, state: "away", epoch: by.epoch, peer: by.site });
-    agent.log.warn(
-      { vm: vm.name, by: by.site, epoch: by.epoch },
-      "another site has the VM: the doubt is over",
-    );
-    if (vm.qemu) await endQemu(vm, vm.qemu);
-  });
-}
-
 /** The other side: answers durably. A refusal is recorded before it is told. */
 export async function answerSettle(
   agent: Agent,
@@ -81,28 +71,24 @@ export async function answerSettle(
 ): Promise<void> {
   const { vm: name, epoch } = message;
   const vm = agent.find(name);
-  const decide = async (): Promise<MessageOf<"settled">["outcome"]> => {
+  const decide = async (): Promise<MessageOf<"settled">> => {
     const record = await agent.ownership.read(name);
-    if (record.refusedEpoch >= epoch) return "refused";
-    if (record.epoch >= epoch && record.state !== "none") return "owned";
+    const answer = { type: "settled", vm: name, epoch, newest: record.epoch } as const;
+    if (record.refusedEpoch >= epoch) return { ...answer, outcome: "refused" };
+    if (record.epoch >= epoch && record.state !== "none") return { ...answer, outcome: "owned" };
     await agent.ownership.write({ ...record, refusedEpoch: epoch });
-    return "refused";
+    return { ...answer, outcome: "refused" };
   };
   // A VM that was never defined here was never taken over either, and nothing can be on its way.
-  const outcome = vm ? await vm.exclusively(decide) : "refused";
-  connection.send({ type: "settled", vm: name, epoch, outcome });
+  const unknown = { type: "settled", vm: name, epoch, newest: 0, outcome: "refused" } as const;
+  connection.send(vm ? await vm.exclusively(decide) : unknown);
 }
 
-async function ask(
-  agent: Agent,
-  vm: string,
-  peer: string,
-  epoch: number,
-): Promise<MessageOf<"settled">["outcome"]> {
+async function ask(agent: Agent, vm: string, peer: string, epoch: number): Promise<MessageOf<"settled">> {
   const connection = await agent.connect(peer);
   try {
     connection.send({ type: "settle", vm, epoch });
-    return (await connection.expect("settled", answerTimeoutMs)).outcome;
+    return await connection.expect("settled", answerTimeoutMs);
   } finally {
     connection.close();
   }

@@ -77,7 +77,7 @@ export class DestinationLeg {
   private isOver = false;
   private link: DestinationLink | null = null;
   private queuedBytes = 0;
-  private mayOwn = false;
+  private isInForce = false;
 
   constructor(context: DestinationLegContext) {
     this.context = context;
@@ -279,73 +279,64 @@ export class DestinationLeg {
   }
 
   private async commit(message: MessageOf<"commit">): Promise<void> {
-    const { ownership, prepare, connection, exclusively } = this.context;
+    const { prepare, exclusively, store, warn } = this.context;
     const vm = prepare.vm.name;
-    const manifest = this.manifest as Manifest;
-    const { writer } = this.destination as DestinationStore;
-    const generation = await exclusively(async () => {
-      const record = await ownership.read(vm);
-      if (
-        message.epoch !== prepare.epoch ||
-        message.epoch <= record.epoch ||
-        message.epoch <= record.refusedEpoch
-      ) {
-        throw new OperationError(
-          "refused",
-          `Cannot take ${vm} over: epoch ${message.epoch} was refused or is not new`,
-        );
-      }
-      try {
-        const committed = await writer.commit(manifest);
-        traceStep({ side: "destination", step: "in-force" });
-        await this.disks?.takeOver();
-        const { generation: number, epoch } = manifest;
-        await ownership.write({
-          ...record,
-          state: "owned",
-          epoch,
-          peer: connection.site,
-          generation: number,
-        });
-        return committed;
-      } catch (error) {
-        // A write that failed may have reached the disk: only a refusal that is there makes sure that it counts for nothing.
-        this.mayOwn = true;
-        await this.refuse();
-        this.mayOwn = false;
-        throw error;
-      }
-    });
-    this.machine.go("owned");
     const process = await (this.process as Promise<QemuProcess>);
-    try {
-      await process.qmp.execute("cont");
-    } catch (error) {
-      await this.giveBack(error);
-      throw new OperationError("failed", `Cannot run ${vm} here, given back: ${messageOf(error)}`);
-    }
+    // Whoever asks how the handover ended waits until it has: before `cont` nobody is told that the VM is here.
+    const generation = await exclusively(async () => {
+      const committed = await this.takeOwnership(message);
+      this.machine.go("owned");
+      try {
+        await process.qmp.execute("cont");
+      } catch (error) {
+        await this.giveBack(process, error);
+        throw new OperationError("failed", `Cannot run ${vm} here, given back: ${messageOf(error)}`);
+      }
+      return committed;
+    });
     this.machine.go("running");
     this.isOver = true;
     this.link?.send({ type: "running", epoch: message.epoch });
     process.qmp
       .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })
-      .catch((error) => this.context.warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
-    await new IntegrityLedger(this.context.store)
-      .record(generation)
-      .catch((error) => this.context.warn(messageOf(error)));
+      .catch((error) => warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
+    await new IntegrityLedger(store).record(generation).catch((error) => warn(messageOf(error)));
     this.settle?.resolve({ process, generation });
   }
 
-  /** `cont` failed: this site must never run this epoch, and says so durably before the source may go on. */
-  private async giveBack(cause: unknown): Promise<void> {
-    const { exclusively, store } = this.context;
-    const process = await (this.process as Promise<QemuProcess>);
-    await process.kill();
-    await exclusively(async () => {
+  /** Puts the generation in force and records OWNED. */
+  private async takeOwnership(message: MessageOf<"commit">): Promise<StoredGeneration> {
+    const { ownership, prepare, connection } = this.context;
+    const vm = prepare.vm.name;
+    const record = await ownership.read(vm);
+    const { epoch } = message;
+    if (epoch !== prepare.epoch || epoch <= record.epoch || epoch <= record.refusedEpoch) {
+      throw new OperationError("refused", `Cannot take ${vm} over: epoch ${epoch} was refused or is not new`);
+    }
+    const manifest = this.manifest as Manifest;
+    const { writer } = this.destination as DestinationStore;
+    const committed = await writer.commit(manifest);
+    this.isInForce = true;
+    traceStep({ side: "destination", step: "in-force" });
+    try {
+      await this.disks?.takeOver();
+      const { generation } = manifest;
+      await ownership.write({ ...record, state: "owned", epoch, peer: connection.site, generation });
+      return committed;
+    } catch (error) {
+      // A write that failed may have reached the disk: only a refusal that is there makes sure that it counts for nothing.
       await this.refuse();
-      await store.remove(this.generation);
-      await this.disks?.discard();
-    });
+      throw error;
+    }
+  }
+
+  /**
+   * `cont` failed: this site must never run this epoch, and says so durably before the source may go on. The generation
+   * stays: should the source have died meanwhile, it is the newest copy.
+   */
+  private async giveBack(process: QemuProcess, cause: unknown): Promise<void> {
+    await process.kill();
+    await this.refuse();
     this.machine.go("returned");
     this.sendLast(cause);
   }
@@ -363,8 +354,8 @@ export class DestinationLeg {
     (await this.incoming?.catch(() => null))?.abort();
     await qemu?.kill();
     if (this.machine.state === "returned") return;
-    // A site that may own the VM keeps what it would run from.
-    if (!this.mayOwn) {
+    // What is in force may be the newest copy, whatever became of the leg.
+    if (!this.isInForce) {
       await this.destination?.writer.discard();
       await this.disks?.discard();
     }

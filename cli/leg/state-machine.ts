@@ -32,7 +32,7 @@ export const sourceTransitions: TransitionTable<SourceState> = {
   /** Roots are equal; QEMU is told so and goes to postmigrate. */
   completing: ["released", "aborted"],
   /** RELEASED is durable, COMMIT may have been sent. */
-  released: ["handed-over", "taken-back", "in-doubt"],
+  released: ["handed-over", "in-doubt"],
   /** The peer did not answer. */
   "in-doubt": ["handed-over", "taken-back"],
   "handed-over": [],

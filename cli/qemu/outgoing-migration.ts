@@ -272,8 +272,8 @@ export class OutgoingMigration {
   }
 }
 
-/** QEMU says `completed` a moment before it is in postmigrate, and refuses `cont` in between. */
-async function untilFinalized(qmp: QmpClient): Promise<void> {
+/** QEMU says `completed` a moment before it is in postmigrate, and refuses `cont` in between. Resolves when it does not. */
+export async function untilFinalized(qmp: QmpClient): Promise<void> {
   try {
     while ((await qmp.execute<{ status: string }>("query-status")).status === "finish-migrate")
       await sleep(POLL_MS);

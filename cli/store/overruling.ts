@@ -33,6 +33,12 @@ export function overrules(
   return claim.state === "owned" && record.epoch > firstEpoch && claim.site > site;
 }
 
+/** True if another site's claim says that the VM of a handover in doubt is elsewhere for good. */
+export function endsDoubt(claim: Claimed, record: Pick<OwnershipRecord, "state" | "epoch">): boolean {
+  if (record.state !== "released" || claim.state === "none" || claim.epoch > maxEpoch) return false;
+  return claim.epoch > record.epoch;
+}
+
 /**
  * What this site's record of a VM that is elsewhere becomes by another site's claim; null if the claim has no news. An
  * epoch of a handover in doubt is not learned: this site may be the one that is to take it.

@@ -152,6 +152,8 @@ const messageSchemas = {
     vm: name,
     epoch: z.int().positive(),
     outcome: z.enum(["owned", "refused"]),
+    /** Newest epoch that the listener knows of. */
+    newest: z.int().nonnegative(),
   }),
   abort: z.strictObject({
     type: z.literal("abort"),

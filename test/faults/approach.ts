@@ -2,7 +2,7 @@
 
 import { guestName } from "../../cli/demo/testbed.ts";
 import type { LegEnd, LegOptions } from "../integration/rig.ts";
-import { type FaultBed, otherSite } from "./fault-bed.ts";
+import { type FaultBed, filledPages, otherSite, workingPages } from "./fault-bed.ts";
 import { cutLink, killQemu } from "./inject.ts";
 import type { Place } from "./places.ts";
 
@@ -23,15 +23,21 @@ export async function approach(bed: FaultBed, place: Place, options: LegOptions)
   const from = bed.at;
   const to = otherSite(from);
   const last = `${place.side}:${place.step}`;
-  const pace = place.step === "ram-round" ? { bitsPerSecond: slowBitsPerSecond } : {};
   const begin = async (step: string, more: LegOptions = {}) => {
     await bed.halts.set(step);
     const site = step.startsWith("source:") ? from : to;
-    return await halted(bed, bed.beginLeg({ ...options, ...pace, ...more }), step, site);
+    return await halted(bed, bed.beginLeg({ ...options, ...more }), step, site);
   };
   switch (place.approach) {
-    case "leg":
-      return await begin(last);
+    case "leg": {
+      if (place.step !== "ram-round") return await begin(last);
+      const busy = keepChanging(bed);
+      try {
+        return await begin(last, { bitsPerSecond: slowBitsPerSecond });
+      } finally {
+        await busy.stop();
+      }
+    }
     case "cancelled": {
       let cancelling: Promise<unknown> | null = null;
       return await begin(last, {
@@ -55,6 +61,24 @@ export async function approach(bed: FaultBed, place: Place, options: LegOptions)
       return await onwards(bed, first, last);
     }
   }
+}
+
+/**
+ * Has the guest change all its memory again and again: QEMU stops a guest by itself that has changed little in a pass
+ * over the memory, and its second pass would be over before anybody saw it.
+ */
+function keepChanging(bed: FaultBed): { readonly stop: () => Promise<void> } {
+  let isStopped = false;
+  const work = (async () => {
+    while (!isStopped) await bed.changeMemory("rewrite", workingPages, filledPages - workingPages);
+  })();
+  work.catch(() => {});
+  return {
+    stop: async () => {
+      isStopped = true;
+      await work;
+    },
+  };
 }
 
 /** From one step to a later one of the same side. */

@@ -18,15 +18,16 @@ const foreverLinkTimeoutMs = 4_000;
 export async function runCell(bed: FaultBed, { fault, place }: Cell): Promise<Observation> {
   const { rig, at: from } = bed;
   await bed.settle();
-  // So much that the first pass takes a while: QEMU stops a guest by itself that has changed nothing meanwhile.
-  await bed.change(place.step === "ram-round" ? "all" : "some");
-  const before = await bed.know();
+  await bed.change();
+  const known = await bed.know();
   const overlapsBefore = rig.runs.overlaps().length;
   const leg = await approach(
     bed,
     place,
     fault === "cut-forever" ? { linkTimeoutMs: foreverLinkTimeoutMs } : {},
   );
+  // In a RAM round memory is changed on the way there.
+  const before = { ...known, model: bed.model.copy() };
   const meanwhile = await happen(bed, fault, from, leg);
   const { done, error } = await leg.end;
   if (done) bed.retain(done.generation, before);

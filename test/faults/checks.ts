@@ -1,5 +1,6 @@
 /** What must hold of a VM that runs, and of both stores, when nothing goes on. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../cli/errors.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
 import { leftFiles } from "../integration/disk-fault.ts";
@@ -8,6 +9,9 @@ import { waitFor } from "../integration/wait-for.ts";
 import type { FaultBed, KnownState } from "./fault-bed.ts";
 
 const sites = ["a", "b"];
+/** Tidying up after a leg takes less. */
+const tidyingMs = 500;
+const liveTries = 6;
 
 /** What of memory, disks and stores is not as it must be; the guest goes on from `before`. */
 export async function damageOf(bed: FaultBed, before: KnownState): Promise<string[]> {
@@ -46,11 +50,15 @@ export async function untilRemoved(bed: FaultBed, files: readonly string[]): Pro
 
 /** What the verifier says of the stores. Agents may be tidying: what it finds then counts only if it does without them. */
 async function verify({ rig }: FaultBed): Promise<string[]> {
-  const isClean = await verifyPaths(sites.map((site) => rig.site(site).storePath)).then(
-    ({ findings }) => findings.length === 0,
-    () => false,
-  );
-  if (isClean) return [];
+  const paths = sites.map((site) => rig.site(site).storePath);
+  for (let tries = 0; tries < liveTries; tries++) {
+    const isClean = await verifyPaths(paths).then(
+      ({ findings }) => findings.length === 0,
+      () => false,
+    );
+    if (isClean) return [];
+    await sleep(tidyingMs);
+  }
   const report = await rig.verifyStores(sites);
   for (const site of sites) await rig.testbed.restartSite(site);
   return report.findings.map((finding) => `verify: ${JSON.stringify(finding)}`);

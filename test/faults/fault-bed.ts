@@ -120,12 +120,11 @@ export class FaultBed {
     return otherSite(this.at);
   }
 
-  /** Has the guest change some of its memory and its disk, or all of its filled memory. */
-  async change(amount: "some" | "all"): Promise<void> {
+  /** Has the guest change some of its memory and its disk. */
+  async change(): Promise<void> {
     const n = this.changes++;
     const first = workingPages + (n % changedPages.steps) * changedPages.count;
-    if (amount === "some") await this.changeMemory("rewrite", first, changedPages.count);
-    else await this.changeMemory("rewrite", workingPages, filledPages - workingPages);
+    await this.changeMemory("rewrite", first, changedPages.count);
     await this.changeDisk(`write -P ${(n % 250) + 1} ${n % 15}M 300k`);
   }
 

@@ -62,7 +62,7 @@ const patientPlaces = [
 ];
 
 /** True if the leg must come to its end all the same. */
-export function mustSurvive(fault: Fault, { name }: Pick<Place, "name">): boolean {
+function mustSurvive(fault: Fault, { name }: Pick<Place, "name">): boolean {
   return (fault === "cut-1s" || fault === "cut-30s") && patientPlaces.includes(name);
 }
 
@@ -73,8 +73,8 @@ export function judge({ fault, place }: Cell, seen: Observation): Verdict {
   for (const overlap of seen.overlaps) violations.push(`two copies ran: ${overlap}`);
   if (seen.running > 1) violations.push(`${seen.running} copies run`);
   if ((seen.meanwhile ?? 0) > 1) violations.push(`${seen.meanwhile} copies run while the fault lasts`);
-  if (seen.meanwhile === 0 && place.custody === "source") {
-    violations.push("the VM does not run while the fault lasts, and nothing can be in doubt");
+  if (seen.meanwhile === 0 && seen.legEnd !== "inDoubt" && !mayBeDown(fault, place)) {
+    violations.push("the VM does not run while the fault lasts, and nothing is in doubt");
   }
   if (seen.legEnd !== "done" && mustSurvive(fault, place)) {
     violations.push(`the leg did not outlive the cut: it ended as ${seen.legEnd}`);

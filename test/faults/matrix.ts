@@ -38,7 +38,7 @@ const kills: readonly Fault[] = ["kill-source-agent", "kill-destination-agent", 
 const slowFaults: readonly Fault[] = ["cut-30s", "cut-forever", "stop-source-20s", "stop-destination-20s"];
 
 /** Why a fault cannot happen at a place; null if it can. */
-export function whyImpossible(fault: Fault, place: Place): string | null {
+function whyImpossible(fault: Fault, place: Place): string | null {
   if (fault === "kill-destination-qemu" && place.destinationQemu === "none") {
     return "there is no QEMU at the destination";
   }

@@ -4,7 +4,33 @@
 #define isSuperseded(s) (site[s].record == record_owned && \
   ((e > site[s].epoch && r != record_none) || (e == site[s].epoch && r == record_owned && s == 0)))
 
-/* The VM is stopped at once; the rest follows step by step. */
+/* Whoever took the VM, a handover in doubt is over when there is a newer epoch. While the leg runs, its own end decides. */
+#define isConceded(s) (site[s].state == in_doubt && site[s].leg == 0 && site[s].record == record_released && \
+  r != record_none && e > site[s].epoch)
+
+#ifdef MUTANT_SETTLES_WITHOUT_BRANCH
+#define KEEPS_OTHER_STATE 0
+#else
+#define KEEPS_OTHER_STATE 1
+#endif
+
+/* The peer has the VM, with epoch e. A state that is no generation yet is kept before QEMU is ended. */
+inline hand_over(isOther) {
+  if
+  :: isOther && my.kept < my.holds && my.qemu != qemu_none ->
+    my.mustKeep = 1;
+    write_record(me, record_away, e)
+  :: else ->
+    write_record(me, record_away, e);
+    end_qemu(me)
+  fi;
+  src_go(in_doubt, handed_over);
+  my.state = idle;
+  my.leg = 0;
+  my.asked = 0
+}
+
+/* A superseded VM is stopped at once; the rest follows step by step. */
 inline compare_claims() {
   if
   :: isSuperseded(me) ->
@@ -19,6 +45,13 @@ inline compare_claims() {
     :: else
     fi
 #endif
+  :: isConceded(me) ->
+#if FORCES == 0 && LOSSES == 0
+    assert(false); /* P5 */
+#endif
+    hand_over(KEEPS_OTHER_STATE)
+  :: my.record == record_away && my.state == idle && e > my.epoch && (r == record_owned || r == record_away) ->
+    write_record(me, record_away, e)
   :: else
   fi
 }
@@ -41,14 +74,8 @@ inline force() {
   expect_claims(me, 1)
 }
 
-#define mayForce (my.up && (my.state == idle || my.state == in_doubt) && my.record != record_owned && !my.mustKeep && \
-  (my.kept > 0 || (my.record == record_released && my.qemu == qemu_post)))
-
-#ifdef MUTANT_SETTLES_WITHOUT_BRANCH
-#define isOtherState false
-#else
-#define isOtherState (p > e && my.kept < my.holds && my.qemu != qemu_none)
-#endif
+#define mayForce (my.up && (my.state == idle || (my.state == in_doubt && my.leg == 0)) && \
+  my.record != record_owned && !my.mustKeep && (my.kept > 0 || (my.record == record_released && my.qemu == qemu_post)))
 
 proctype ownership(byte me) {
 end:
@@ -62,6 +89,8 @@ end:
       my.asked = 1;
       question[me] ! my.epoch
     }
+  /* It cannot be asked now: the leg is over, and the agent asks on. */
+  :: d_step { my.up && my.state == in_doubt && my.leg != 0 && !my.asked -> my.leg = 0 }
   /* The peer answers; a refusal is durable before it is told, and ends a leg that waits. */
   :: d_step {
 #ifdef MUTANT_ANSWERS_BEFORE_CONT
@@ -95,22 +124,19 @@ end:
       if
       :: my.state == in_doubt && my.record == record_released && my.epoch == e ->
         if
-        /* The peer was forced since, and its VM may be an older one: this state is kept before QEMU is ended. */
-        :: m == said_owned && isOtherState ->
-          my.mustKeep = 1;
-          write_record(me, record_away, p);
-          src_go(in_doubt, handed_over)
-        :: m == said_owned && !isOtherState ->
-          write_record(me, record_away, my.epoch);
-          src_go(in_doubt, handed_over);
-          end_qemu(me)
+        /* With a newer epoch it was forced since, and its VM may be an older one. */
+        :: m == said_owned ->
+          l = (p > e);
+          e = p;
+          hand_over(l && KEEPS_OTHER_STATE)
         :: m == said_refused ->
           write_record(me, record_owned, my.epoch + 1);
           src_go(in_doubt, taken_back);
           my.mustRun = (my.qemu == qemu_post);
-          expect_claims(me, TAKEN_BACK_CLAIMS)
-        fi;
-        my.state = idle
+          expect_claims(me, TAKEN_BACK_CLAIMS);
+          my.state = idle;
+          my.leg = 0
+        fi
       :: else
       fi
     }

@@ -132,7 +132,6 @@ end:
       my.kept = my.legEpoch;
 #endif
       close_connection();
-      my.leg = 0;
       my.legEpoch = 0
     }
 

@@ -37,7 +37,10 @@ inline cut(s) {
   resuming[s] = 0;
   site[1 - s].attached = 0;
   if
-  :: site[s].asked && len(answer[s]) == 0 -> site[s].asked = 0
+  :: site[s].asked && len(answer[s]) == 0 ->
+    site[s].asked = 0;
+    /* The leg is over; its agent asks on. */
+    site[s].leg = 0
   :: else
   fi
 }
@@ -92,7 +95,9 @@ inline end_agent(s) {
   :: else -> break
   od;
   if
-  :: site[1 - s].asked && len(answer[1 - s]) == 0 -> site[1 - s].asked = 0
+  :: site[1 - s].asked && len(answer[1 - s]) == 0 ->
+    site[1 - s].asked = 0;
+    site[1 - s].leg = 0
   :: else
   fi;
   /* Claims are told again on the next connection. */
@@ -160,7 +165,8 @@ end:
 #define runs(s) (site[s].qemu == qemu_runs)
 #define runsOnce ((runs(0) && !runs(1)) || (runs(1) && !runs(0)))
 /* The owner's QEMU died, and the newest generation is at the other site: `recover --force` there is an operator's decision. */
-#define isDown(s) (site[s].record == record_owned && site[s].qemu == qemu_none && site[s].state == idle && site[s].kept < committed)
+#define isDown(s) (site[s].record == record_owned && site[s].qemu == qemu_none && site[s].state == idle && \
+  site[s].kept < committed)
 #define isOperatorNeeded (qemuCrashed && !runs(0) && !runs(1) && isRestartable(committed) && (isDown(0) || isDown(1)))
 
 /* Where nothing is left to do, the VM runs at one site, or an operator can let it run. */

@@ -135,7 +135,8 @@ inline write_record(s, newState, newEpoch) {
 }
 
 /* A site that is gone had taken the VM over. */
-#define isElsewhere(s) (!site[s].hasRun && (site[s].kept >= site[s].holds || site[1 - s].kept >= site[s].holds || site[1 - s].lost))
+#define isElsewhere(s) (!site[s].hasRun && \
+  (site[s].kept >= site[s].holds || site[1 - s].kept >= site[s].holds || site[1 - s].lost))
 
 /* A QEMU is ended on purpose: what it has must be somewhere else. */
 inline end_qemu(s) {

@@ -37,7 +37,7 @@ const messages: Record<string, Record<string, unknown>> = {
   holder: { type: "holder", site: "c", id, deviceDigest: null, frames: 0 },
   noted: { type: "noted" },
   settle: { type: "settle", vm: "web1", epoch: 6 },
-  settled: { type: "settled", vm: "web1", epoch: 6, outcome: "owned" },
+  settled: { type: "settled", vm: "web1", epoch: 6, outcome: "owned", newest: 6 },
   resume: { type: "resume", leg, vm: "web1", messages: 1 },
   resumed: { type: "resumed", leg, messages: 2, sequence: 17 },
   claims: { type: "claims", claims: [{ vm: "web1", state: "owned", epoch: 5, leg }] },

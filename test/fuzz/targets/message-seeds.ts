@@ -47,6 +47,6 @@ export const exampleMessages: readonly object[] = [
   { type: "claims", claims },
   { type: "claimed", claims: [] },
   { type: "settle", vm: "web1", epoch: 6 },
-  { type: "settled", vm: "web1", epoch: 6, outcome: "owned" },
+  { type: "settled", vm: "web1", epoch: 6, outcome: "owned", newest: 6 },
   { type: "abort", reason: "failed", message: "because" },
 ];
