@@ -16,7 +16,7 @@ import { type Claimed, learned, maxEpoch, overrules } from "../store/overruling.
 import type { PeerConnection } from "../wan/connection.ts";
 import { type Claim, type MessageOf, maxClaims } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
-import { concede } from "./concede.ts";
+import { concede, holdsNewest } from "./concede.ts";
 import { fence, finishFencing, isFencingOpen } from "./fencing.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 
@@ -183,7 +183,10 @@ async function weigh(agent: Agent, vm: ManagedVm, claim: HeardClaim): Promise<vo
       await fence(agent, vm, claim);
     });
   } else if (record.state === "released") {
-    agent.background(`Ending the doubt about ${vm.name}`, () => concede(agent, vm, claim));
+    // Keeping a branch takes long.
+    if (await holdsNewest(vm, record))
+      agent.background(`Fencing ${vm.name}`, () => concede(agent, vm, claim));
+    else await concede(agent, vm, claim);
   } else if (record.state === "away" && (await isFencingOpen(vm))) {
     agent.background(`Fencing ${vm.name}`, () => finishFencing(agent, vm));
   } else if (vm.activity === null && learned(claim, record) !== null) {

@@ -5,9 +5,20 @@
 
 import type { Claimed } from "../store/overruling.ts";
 import { endsDoubt } from "../store/overruling.ts";
+import type { OwnershipRecord } from "../store/ownership.ts";
 import type { Agent } from "./agent.ts";
 import { fenceNow } from "./fencing.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
+
+/**
+ * True if what stands in the VM's QEMU after a handover may be nowhere else: the agent died before its own copy of it was
+ * complete.
+ */
+export async function holdsNewest(vm: ManagedVm, record: OwnershipRecord): Promise<boolean> {
+  if (vm.qemu === null) return false;
+  const { generations } = await vm.store.list();
+  return !generations.some(({ manifest }) => manifest.generation === record.generation);
+}
 
 /** Ends the doubt if the claim does. While something is done with the VM, that comes first. Throws OperationError. */
 export async function concede(agent: Agent, vm: ManagedVm, by: Claimed): Promise<void> {
@@ -16,10 +27,7 @@ export async function concede(agent: Agent, vm: ManagedVm, by: Claimed): Promise
   await vm.doing("end the doubt about", async () => {
     const record = await agent.ownership.read(vm.name);
     if (!endsDoubt(by, record)) return;
-    const { generations } = await vm.store.list();
-    const isKept = generations.some(({ manifest }) => manifest.generation === record.generation);
-    if (vm.qemu !== null && !isKept) {
-      // The agent died before its own copy was complete: what stands in QEMU may be nowhere else.
+    if (await holdsNewest(vm, record)) {
       await fenceNow(agent, vm, by);
       return;
     }

@@ -36,6 +36,8 @@ export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
   if (outcome === "owned" && newest > record.epoch) {
     // The peer went on from there, or was recovered by force and has never had what was handed over.
     await concede(agent, vm, { site: record.peer, state: "owned", epoch: newest });
+    const { state } = await agent.ownership.read(vm.name);
+    if (state !== "owned") return state === "away" ? "away" : "unknown";
   }
   const settled = await vm.exclusively(async () => {
     const { state, epoch } = await agent.ownership.read(vm.name);

@@ -20,6 +20,7 @@ import { makeDisks, type TestDisk } from "./disk-files.ts";
 import {
   bytesIn,
   differentBlocks,
+  fileOf,
   flushed,
   type Inserted,
   readFileRange,
@@ -313,10 +314,20 @@ export class DiskRig {
         inserted &&
         (inserted["node-name"] === id || device === id || qdev === id || qdev.includes(`/peripheral/${id}/`))
       ) {
-        return { ...inserted, qdev };
+        if (fileOf(inserted.image) !== null) return { ...inserted, qdev };
+        return { ...inserted, qdev, topFile: await this.fileUnder(site, inserted["node-name"]) };
       }
     }
     throw new Error(`QEMU at ${site} has no disk ${id}: ${JSON.stringify(devices)}`);
+  }
+
+  /** The file of a node of the program's own making: its node is named so. */
+  private async fileUnder(site: string, node: string): Promise<string> {
+    const monitor = await this.rig.monitor(site);
+    const nodes = await monitor.execute<{ "node-name": string; file: string }[]>("query-named-block-nodes");
+    const found = nodes.find((one) => one["node-name"] === `${node}-f`);
+    if (!found) throw new Error(`QEMU at ${site} has no node ${node}-f`);
+    return found.file;
   }
 
   private async plainIo(site: string, qdev: string, command: string): Promise<void> {

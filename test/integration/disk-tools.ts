@@ -16,11 +16,14 @@ interface ShownImage {
   readonly filename: string;
   readonly format: string;
   readonly "virtual-size": number;
+  readonly "full-backing-filename"?: string;
   readonly "backing-image"?: ShownImage;
 }
 
 /** A medium as `query-block` shows it. */
 export interface Inserted {
+  /** Path of the image's file, where QEMU's text for a long chain is cut off. */
+  readonly topFile?: string;
   readonly "node-name": string;
   readonly image: ShownImage;
 }
@@ -40,8 +43,8 @@ export async function runQemuIo(args: readonly string[]): Promise<void> {
  * The chain of images under a disk, as QEMU has it open and whatever their headers say, as QEMU's programs take it.
  * What QEMU has not flushed is not seen through it.
  */
-export function flushed({ image }: Inserted): string {
-  return `json:${JSON.stringify(node(image))}`;
+export function flushed({ image, topFile }: Inserted): string {
+  return `json:${JSON.stringify(node(image, topFile))}`;
 }
 
 /** Writes a chain's content to a raw file. */
@@ -126,15 +129,22 @@ export async function writeContent(images: ImageStore, id: string, path: string)
   }
 }
 
-function node(image: ShownImage): object {
-  const { format: driver, "backing-image": backing } = image;
-  const file = { driver: "file", filename: fileOf(image.filename) };
-  return driver === "raw" ? { driver, file } : { driver, file, backing: backing ? node(backing) : null };
+/** `path`: the image's file as the image above it names it. */
+function node(image: ShownImage, path?: string): object {
+  const { format: driver, "backing-image": backing, "full-backing-filename": below } = image;
+  const file = { driver: "file", filename: fileOf(image) ?? path };
+  if (driver === "raw") return { driver, file };
+  return { driver, file, backing: backing ? node(backing, below) : null };
 }
 
-/** QEMU shows a node as JSON when a plain name would not open the same. */
-function fileOf(filename: string): string {
+/** The image's file. Null if it cannot be told: of a long chain QEMU shows only the first 4095 characters. */
+export function fileOf({ filename }: ShownImage): string | null {
+  // QEMU shows a node as JSON when a plain name would not open the same.
   if (!filename.startsWith("json:")) return filename;
-  const shown = JSON.parse(filename.slice("json:".length)) as { file: { filename: string } };
-  return shown.file.filename;
+  try {
+    const shown = JSON.parse(filename.slice("json:".length)) as { file: { filename: string } };
+    return shown.file.filename;
+  } catch {
+    return null;
+  }
 }
