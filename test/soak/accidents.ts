@@ -36,12 +36,13 @@ const latestMs = 1_500;
 const cutMs = { least: 100, most: 2_000 } as const;
 const pollMs = 10;
 
-/** Draws one. */
-export function drawAccident(random: SeededRandom): Accident {
-  let number = random.next() * shares.reduce((sum, [, share]) => sum + share, 0);
+/** Draws one. Agents that nobody kills show whether they grow. */
+export function drawAccident(random: SeededRandom, mayKillAgents: boolean): Accident {
+  const drawn = shares.filter(([kind]) => mayKillAgents || !kind.endsWith("-agent"));
+  let number = random.next() * drawn.reduce((sum, [, share]) => sum + share, 0);
   const atMs = random.integer(0, latestMs);
   const ms = random.integer(cutMs.least, cutMs.most);
-  for (const [kind, share] of shares) {
+  for (const [kind, share] of drawn) {
     number -= share;
     if (number < 0) return { kind, atMs, ms: kind === "cut" ? ms : 0 };
   }

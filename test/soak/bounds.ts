@@ -17,6 +17,8 @@ const noiseShare = 1.25;
 const noiseBytes = 24 * MIB;
 /** Legs at the beginning that do not count: caches fill, code is compiled, stores have not yet what they are to keep. */
 const warmUpLegs = 12;
+/** Kept on purpose: a connection to a peer, a file that is read in the background. */
+const spareFiles = 3;
 /** Fewer values say nothing of how they change. */
 const leastQuarter = 5;
 
@@ -33,6 +35,15 @@ export function grows(values: readonly number[]): boolean {
   const quarter = Math.floor(counted.length / 4);
   if (quarter < leastQuarter) return false;
   return middle(counted.slice(-quarter)) > middle(counted.slice(0, quarter)) * noiseShare + noiseBytes;
+}
+
+/** Open files of one process after each of its legs: true if they become more with the legs. */
+export function leaksFiles(counts: readonly number[]): boolean {
+  const half = Math.floor(counts.length / 2);
+  // Connections come and go: the least of some legs is what stays open.
+  return (
+    half >= leastQuarter && Math.min(...counts.slice(-half)) > Math.min(...counts.slice(0, half)) + spareFiles
+  );
 }
 
 function middle(values: readonly number[]): number {

@@ -1,6 +1,6 @@
 /** One leg of a long run: the VM must be at the other site then, whatever happened, with all that it had. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { messageOf } from "../../cli/errors.ts";
 import { damageOf, filesLeft, untilRemoved } from "../faults/checks.ts";
 import type { FaultBed, KnownState } from "../faults/fault-bed.ts";
@@ -23,17 +23,19 @@ export interface SoakLeg {
   readonly storeBytes: readonly number[];
   readonly agentBytes: readonly number[];
   readonly agentPids: readonly number[];
+  /** Open files and sockets. */
+  readonly agentFiles: readonly number[];
   readonly violations: readonly string[];
 }
 
 const sites = ["a", "b"];
 
 /** Moves the VM to the other site. */
-export async function soakLeg(bed: FaultBed, random: SeededRandom): Promise<SoakLeg> {
+export async function soakLeg(bed: FaultBed, random: SeededRandom, mayKillAgents: boolean): Promise<SoakLeg> {
   const { rig, at: from, other: to } = bed;
   const leftBefore = await filesLeft(bed);
   const overlapsBefore = rig.runs.overlaps().length;
-  const accident = drawAccident(random);
+  const accident = drawAccident(random, mayKillAgents);
   const violations: string[] = [];
   let end = "done";
   let hasHappened = false;
@@ -65,7 +67,7 @@ export async function soakLeg(bed: FaultBed, random: SeededRandom): Promise<Soak
   }
   return {
     ...{ from, to, accident: accident.kind, atMs: hasHappened ? accident.atMs : null, end },
-    ...{ storeBytes, agentBytes, agentPids, violations },
+    ...{ storeBytes, agentBytes, agentPids, agentFiles: agentPids.map(openFiles), violations },
   };
 }
 
@@ -94,4 +96,8 @@ async function struckLeg(
 function residentBytes(pid: number): number {
   const line = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   return Number(line?.[1] ?? 0) * 1024;
+}
+
+function openFiles(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
 }

@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { FaultBed } from "../faults/fault-bed.ts";
 import { processesNaming } from "../faults/last-resort.ts";
 import { SeededRandom } from "../faults/seeded-random.ts";
-import { grows, keep } from "./bounds.ts";
+import { grows, keep, leaksFiles } from "./bounds.ts";
 import { type SoakLeg, soakLeg } from "./soak-leg.ts";
 
 const { values } = parseArgs({
@@ -40,7 +40,8 @@ const violations: string[] = [];
 try {
   const random = new SeededRandom(seed);
   for (let number = 1; number <= count; number++) {
-    const leg = await soakLeg(bed, random);
+    // In the first half agents live on.
+    const leg = await soakLeg(bed, random, number > count / 2);
     legs.push(leg);
     reportLeg(number, leg);
     if (leg.violations.length === 0) continue;
@@ -64,15 +65,25 @@ for (const [i, site] of ["a", "b"].entries()) {
 summarise();
 
 function reportLeg(number: number, leg: SoakLeg): void {
-  const { from, to, accident, atMs, end, storeBytes, agentBytes } = leg;
+  const { from, to, accident, atMs, end, storeBytes, agentBytes, agentFiles } = leg;
   const happened =
     atMs === null ? (accident === "none" ? "" : `${accident}: too late`) : `${accident} at ${atMs} ms`;
   print(
     JSON.stringify({ event: "leg", leg: number, ...leg }),
     `${String(number).padStart(4)} ${from} to ${to}  stores ${storeBytes.map(mib).join(", ")} MiB  ` +
-      `agents ${agentBytes.map(mib).join(", ")} MiB  ${happened}${end === "done" ? "" : ` (${end.slice(0, 120)})`}`,
+      `agents ${agentBytes.map(mib).join(", ")} MiB, ${agentFiles.join(", ")} files  ${happened}${end === "done" ? "" : ` (${end.slice(0, 120)})`}`,
   );
   for (const violation of leg.violations) process.stderr.write(`leg ${number}: ${violation}\n`);
+}
+
+/** The legs that one process of a site's agent has seen: of the one that has seen the most. */
+function longestLife(site: number): readonly SoakLeg[] {
+  const lives = new Map<number, SoakLeg[]>();
+  for (const leg of legs) {
+    const pid = leg.agentPids[site] as number;
+    lives.set(pid, [...(lives.get(pid) ?? []), leg]);
+  }
+  return [...lives.values()].reduce((most, life) => (life.length > most.length ? life : most), []);
 }
 
 function summarise(): void {
