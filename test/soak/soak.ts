@@ -59,8 +59,11 @@ for (const { pid, line } of processesNaming([socketFolder])) {
 for (const [i, site] of ["a", "b"].entries()) {
   if (grows(legs.map(({ storeBytes }) => storeBytes[i] as number)))
     violations.push(`the store of ${site} grows`);
-  if (grows(legs.map(({ agentBytes }) => agentBytes[i] as number)))
+  const life = longestLife(i);
+  if (grows(life.map(({ agentBytes }) => agentBytes[i] as number)))
     violations.push(`the agent of ${site} grows`);
+  const files = life.map(({ agentFiles }) => agentFiles[i] as number);
+  if (leaksFiles(files)) violations.push(`the agent of ${site} leaves files open: ${files.join(", ")}`);
 }
 summarise();
 
