@@ -17,7 +17,7 @@ async function find(
 ): Promise<{ campaign: Campaign; found: Found[] }> {
   const found: Found[] = [];
   const onFailed = (_target: string, input: Uint8Array, outcome: Outcome) => found.push({ input, outcome });
-  const campaign = new Campaign({ targetsUrl, inputMs: 500, heapMiB: 32, useCoverage: false, onFailed });
+  const campaign = new Campaign({ targetsUrl, inputMs: 500, heapMiB: 96, useCoverage: false, onFailed });
   t.teardown(() => campaign.close());
   const counts = await campaign.fuzz({ target, seed: "1", inputs, milliseconds: Number.POSITIVE_INFINITY });
   t.equal(counts.failures, found.length, "the count of failures is that of those told");
