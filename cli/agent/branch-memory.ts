@@ -15,6 +15,7 @@ import type { LegSink } from "../leg/leg-sink.ts";
 import { type LegDisk, SourceDisks } from "../leg/source-disks.ts";
 import { SourcePump } from "../leg/source-pump.ts";
 import { SourceQemu } from "../leg/source-qemu.ts";
+import { endLeftMigration } from "../qemu/outgoing-migration.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { FenceMarker } from "../store/fence-marker.ts";
 import { readDigests } from "../store/generation-reader.ts";
@@ -38,6 +39,7 @@ export async function keepMemory(
   marker: FenceMarker,
 ): Promise<Manifest> {
   const { store, runPath } = vm;
+  await endLeftMigration(qmp);
   await removeLegRemains(qmp, runPath);
   const key = await agent.keys.readOrMake(vm.name);
   const accelerator = await acceleratorOf(qmp);

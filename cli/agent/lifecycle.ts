@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { killBlockHost } from "../disk/block-host.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { removeLegRemains } from "../leg/leg-remains.ts";
-import { untilFinalized } from "../qemu/outgoing-migration.ts";
+import { endLeftMigration } from "../qemu/outgoing-migration.ts";
 import { adoptQemu, killQemu, type QemuProcess } from "../qemu/process.ts";
 import { isRunning, QmpClient } from "../qemu/qmp-client.ts";
 import { writeFileAtomically } from "../store/atomic-file.ts";
@@ -129,7 +129,7 @@ async function findOne(agent: Agent, vm: ManagedVm, ask: () => Promise<PeerAnswe
     const silent = unaskedWarning(answers);
     if (silent) agent.log.warn({ vm: vm.name }, silent);
     // Stopped by a handover that never came to RELEASED, or taken over but not yet let run.
-    await untilFinalized(vm.qemu.qmp);
+    await endLeftMigration(vm.qemu.qmp);
     await runAgain(vm, vm.qemu.qmp);
     agent.log.info({ vm: vm.name }, "let a VM run on that an unfinished handover had stopped");
   }

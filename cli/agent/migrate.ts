@@ -10,6 +10,7 @@ import { SourceLeg } from "../leg/source-leg.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { Agent } from "./agent.ts";
+import { tellPeers } from "./claims.ts";
 import { tidyGenerations } from "./housekeeping.ts";
 import { type Activity, endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
 import { settle, settleInBackground } from "./settle.ts";
@@ -163,7 +164,12 @@ async function runLeg(
     warn: (message) => log.warn({ vm: vm.name }, message),
     endQemu: () => endQemu(vm, qemu),
   });
-  const outcome = await leg.run();
+  const outcome = await leg.run().catch((error) => {
+    activity.leg = null;
+    // Where the link was lost the peer has not heard of it, and would wait for the leg.
+    if (leg.isOpenAtPeer) agent.background(`Telling ${request.to}`, () => tellPeers(agent, vm));
+    throw error;
+  });
   if (outcome.outcome === "in-doubt") {
     const settled = await settle(agent, vm);
     if (settled === "unknown") {

@@ -129,12 +129,13 @@ async function afterArrival(
   const { config, log } = agent;
   const { qemu } = vm;
   if (qemu) agent.background("Warming up memory", () => warmUp(vm, qemu.qmp));
+  // Where the link is lost nobody waits for it but this.
+  const connection = await leg.handOut(confirmedTimeoutMs);
   // A leg onwards that is asked for at once waits for this: it may be what makes it a return leg.
   await vm
     .keepHouse(async () => {
       const core = await loadCore();
       const { store } = vm;
-      const connection = await leg.handOut(confirmedTimeoutMs);
       if (connection === null) throw new OperationError("failed", "the link is lost");
       await receiveHolders({ core, connection, store, ownSite: config.site, key, current: generation });
     })

@@ -33,6 +33,7 @@ export class DestinationLink {
   private timer: NodeJS.Timeout | null = null;
   private isOver = false;
   private isPaused = false;
+  private isHandedOut = false;
   private wakeUp: () => void = () => {};
 
   constructor(options: DestinationLinkOptions) {
@@ -92,6 +93,11 @@ export class DestinationLink {
     this.current = connection;
     connection.send({ type: "resumed", leg: this.options.legId, messages: this.received, sequence });
     for (const message of this.sent.slice(heard)) connection.send(message);
+    if (this.isHandedOut) {
+      // Nobody reads here any more: the source must not wait for an answer.
+      connection.close();
+      return;
+    }
     this.bind(connection);
     this.options.warn(`The link to ${connection.site} is back; the leg goes on after frame ${sequence}`);
     this.wakeUp();
@@ -106,6 +112,7 @@ export class DestinationLink {
       });
     }
     this.end();
+    this.isHandedOut = true;
     this.current?.receiveWith(null);
     return this.current;
   }

@@ -126,6 +126,11 @@ export class SourceLeg {
     }
   }
 
+  /** After `run` has failed: true if the peer may have the leg and was not told of its end. */
+  get isOpenAtPeer(): boolean {
+    return this.link.wasLost;
+  }
+
   private async negotiate(core: Core, record: OwnershipRecord) {
     const { definition, ramBlock, key, store, peer, accelerator } = this.context;
     const { name, machine, cpu, memoryBytes } = definition;

@@ -52,6 +52,8 @@ export interface SourceLinkOptions {
 export class SourceLink implements LegSink {
   /** Times that the link was lost and came back. */
   reconnects = 0;
+  /** When it has ended: true if it was lost then. */
+  wasLost = false;
   /** Bytes of frames that were sent more than once. */
   resentBytes = 0;
   private readonly options: SourceLinkOptions;
@@ -134,6 +136,7 @@ export class SourceLink implements LegSink {
   }
 
   private leave(): void {
+    this.wasLost = this.last !== null && this.current === null;
     this.ended.abort();
     if (this.deadline !== null) clearTimeout(this.deadline);
     this.deadline = null;
@@ -189,7 +192,7 @@ export class SourceLink implements LegSink {
   /** Tries until there is a connection on which the leg goes on. Throws OperationError if it never can. */
   private async reconnect(): Promise<void> {
     const { signal } = this.ended;
-    for (let waitMs = firstRetryMs; !signal.aborted; waitMs = Math.min(2 * waitMs, lastRetryMs)) {
+    for (let waitMs = firstRetryMs; !signal.aborted; waitMs = Math.min(2 * waitMs, this.longestWaitMs)) {
       const connection = await this.options.reconnect().catch((error: unknown) => {
         if (error instanceof OperationError && error.reason === "refused") throw error;
         return null;
@@ -200,6 +203,11 @@ export class SourceLink implements LegSink {
       // Not all legs that lost their link at the same moment should come back at the same moment.
       await sleep(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
     }
+  }
+
+  /** Little patience needs more tries. */
+  private get longestWaitMs(): number {
+    return Math.min(lastRetryMs, this.patience.timeoutMs / 8);
   }
 
   /** Asks what the peer has; null if this connection was lost too. */

@@ -259,6 +259,8 @@ export class OutgoingMigration {
     this.#unsubscribe();
     if (status === "completed") {
       this.#completed.resolve(untilFinalized(this.#qmp));
+      // QEMU closes its end only: ours, and all that it keeps alive, would stay.
+      this.ended.then(() => this.#socket.destroy());
       return;
     }
     const why = this.#dataError === undefined ? reason : messageOf(this.#dataError);
@@ -272,8 +274,18 @@ export class OutgoingMigration {
   }
 }
 
+/**
+ * Ends a migration whose reader has died: while QEMU waits for `migrate-continue` it does not notice, and refuses `cont`.
+ * The VM may run when the promise resolves.
+ */
+export async function endLeftMigration(qmp: QmpClient): Promise<void> {
+  const { status } = await queryMigration(qmp);
+  if (status === "pre-switchover") await qmp.execute("migrate_cancel");
+  await untilFinalized(qmp);
+}
+
 /** QEMU says `completed` a moment before it is in postmigrate, and refuses `cont` in between. Resolves when it does not. */
-export async function untilFinalized(qmp: QmpClient): Promise<void> {
+async function untilFinalized(qmp: QmpClient): Promise<void> {
   try {
     while ((await qmp.execute<{ status: string }>("query-status")).status === "finish-migrate")
       await sleep(POLL_MS);

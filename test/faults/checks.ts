@@ -49,7 +49,8 @@ export async function untilRemoved(bed: FaultBed, files: readonly string[]): Pro
 }
 
 /** What the verifier says of the stores. Agents may be tidying: what it finds then counts only if it does without them. */
-async function verify({ rig }: FaultBed): Promise<string[]> {
+async function verify(bed: FaultBed): Promise<string[]> {
+  const { rig } = bed;
   const paths = sites.map((site) => rig.site(site).storePath);
   for (let tries = 0; tries < liveTries; tries++) {
     const isClean = await verifyPaths(paths).then(
@@ -60,6 +61,6 @@ async function verify({ rig }: FaultBed): Promise<string[]> {
     await sleep(tidyingMs);
   }
   const report = await rig.verifyStores(sites);
-  for (const site of sites) await rig.testbed.restartSite(site);
+  for (const site of sites) await bed.restartAgent(site);
   return report.findings.map((finding) => `verify: ${JSON.stringify(finding)}`);
 }

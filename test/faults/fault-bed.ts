@@ -6,6 +6,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
 import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
 import { DiskRig } from "../integration/disk-rig.ts";
@@ -45,6 +46,7 @@ const mostKnown = 16;
 
 /** The other side of a leg comes to its end within this. */
 const afterwardsMs = 5_000;
+const startsWithinMs = 60_000;
 
 /** A state that the VM had. */
 export interface KnownState {
@@ -67,7 +69,7 @@ export class FaultBed {
   /** What memory must hold now. */
   model: GuestModel;
   private readonly teardowns: Teardowns;
-  private readonly stopWatching: () => void;
+  private readonly endRest: () => string[];
   /** What generations hold, by number. */
   private readonly retained = new Map<number, KnownState>();
   private readonly known: KnownState[] = [];
@@ -78,13 +80,13 @@ export class FaultBed {
     stores: SmallStores | null,
     halts: HaltFile,
     teardowns: Teardowns,
-    stopWatching: () => void,
+    endRest: () => string[],
   ) {
     this.disks = disks;
     this.stores = stores;
     this.halts = halts;
     this.teardowns = teardowns;
-    this.stopWatching = stopWatching;
+    this.endRest = endRest;
     this.model = disks.rig.model.copy();
   }
 
@@ -103,8 +105,8 @@ export class FaultBed {
       );
       const { socketFolder } = disks.rig.testbed;
       const folders = [socketFolder, disks.folder, folder, ...(stores ? [stores.folder] : [])];
-      const stopWatching = endAtExit(folders);
-      return new FaultBed(disks, stores, halts, teardowns, stopWatching);
+      const endRest = endAtExit(folders);
+      return new FaultBed(disks, stores, halts, teardowns, endRest);
     } catch (error) {
       await teardowns.run().catch(() => {});
       throw error;
@@ -256,10 +258,19 @@ export class FaultBed {
     return found;
   }
 
-  /** Ends and removes everything. */
-  async close(): Promise<void> {
+  /** Starts the agent of a site again. Throws if it does not come up; what there is of it is ended with the testbed. */
+  async restartAgent(site: string): Promise<void> {
+    const started = this.rig.testbed.restartSite(site);
+    started.catch(() => {});
+    if ((await Promise.race([started, sleep(startsWithinMs, null, { ref: false })])) === null) {
+      throw new Error(`the agent of ${site} was started again and is not ready after ${startsWithinMs} ms`);
+    }
+  }
+
+  /** Ends and removes everything. Returns processes that were left. */
+  async close(): Promise<string[]> {
     await this.teardowns.run();
-    this.stopWatching();
+    return this.endRest();
   }
 }
 

@@ -39,7 +39,13 @@ const counts = { passed: 0, failed: 0 };
 process.once("SIGINT", () => process.kill(process.pid, "SIGTERM"));
 
 if (values.list) list();
-else await main();
+else {
+  await main().catch((error) => {
+    if (!(error instanceof RangeError)) throw error;
+    complain(error.message);
+    process.exitCode = 2;
+  });
+}
 
 async function main(): Promise<void> {
   const cells = chosenCells().filter((cell) => {

@@ -33,7 +33,7 @@ export async function inject(fault: Fault, leg: HaltedLeg): Promise<RunningMeanw
   if (fault.startsWith("kill-") && fault.endsWith("-agent")) {
     await bed.rig.site(target).kill();
     if (target !== haltedSite) bed.goOn(haltedSite);
-    await bed.rig.testbed.restartSite(target);
+    await bed.restartAgent(target);
     return null;
   }
   if (fault.startsWith("kill-")) {

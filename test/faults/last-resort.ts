@@ -3,9 +3,7 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 
 /** Processes whose command line names one of the folders. */
-export function processesNaming(
-  folders: readonly string[],
-): { readonly pid: number; readonly line: string }[] {
+function processesNaming(folders: readonly string[]): { readonly pid: number; readonly line: string }[] {
   const found: { pid: number; line: string }[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
@@ -15,14 +13,20 @@ export function processesNaming(
   return found;
 }
 
-/** When this process exits: ends all processes that name one of the folders, and removes these. Returns how to undo that. */
-export function endAtExit(folders: readonly string[]): () => void {
+/**
+ * Ends all processes that name one of the folders, and removes these, when this process exits or when the function that
+ * this returns is called. That one says which processes were left.
+ */
+export function endAtExit(folders: readonly string[]): () => string[] {
   const end = () => {
-    for (const { pid } of processesNaming(folders)) process.kill(pid, "SIGKILL");
+    process.off("exit", end);
+    const left = processesNaming(folders);
+    for (const { pid } of left) process.kill(pid, "SIGKILL");
     for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+    return left.map(({ pid, line }) => `${pid} ${line.slice(0, 120)}`);
   };
   process.once("exit", end);
-  return () => process.off("exit", end);
+  return end;
 }
 
 function commandLine(pid: string): string {

@@ -77,7 +77,7 @@ export async function letHappen(
     case "kill-destination-agent": {
       const site = kind === "kill-source-agent" ? from : to;
       await bed.rig.site(site).kill();
-      await bed.rig.testbed.restartSite(site);
+      await bed.restartAgent(site);
       return true;
     }
     case "kill-destination-qemu": {

@@ -10,7 +10,6 @@
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { FaultBed } from "../faults/fault-bed.ts";
-import { processesNaming } from "../faults/last-resort.ts";
 import { SeededRandom } from "../faults/seeded-random.ts";
 import { grows, keep, leaksFiles } from "./bounds.ts";
 import { type SoakLeg, soakLeg } from "./soak-leg.ts";
@@ -24,7 +23,8 @@ const { values } = parseArgs({
 });
 const [count, seed] = [Number(values.legs), Number(values.seed)];
 if (!Number.isInteger(count) || count < 1 || !Number.isInteger(seed)) {
-  throw new RangeError("Cannot soak: --legs and --seed are whole numbers");
+  process.stderr.write("Cannot soak: --legs and --seed are whole numbers\n");
+  process.exit(2);
 }
 const mib = (bytes: number) => Math.round(bytes / 2 ** 20);
 
@@ -35,7 +35,6 @@ const startedAt = Date.now();
 const legs: SoakLeg[] = [];
 print(JSON.stringify({ event: "begin", legs: count, seed }), `seed ${seed}`);
 const bed = await FaultBed.boot(false, { keep });
-const { socketFolder } = bed.rig.testbed;
 const violations: string[] = [];
 try {
   const random = new SeededRandom(seed);
@@ -51,10 +50,7 @@ try {
     break;
   }
 } finally {
-  await bed.close();
-}
-for (const { pid, line } of processesNaming([socketFolder])) {
-  violations.push(`process ${pid} is left: ${line.slice(0, 120)}`);
+  for (const left of await bed.close()) violations.push(`process ${left} is left`);
 }
 for (const [i, site] of ["a", "b"].entries()) {
   if (grows(legs.map(({ storeBytes }) => storeBytes[i] as number)))
