@@ -296,6 +296,7 @@ export class DestinationLeg {
     });
     this.machine.go("running");
     this.isOver = true;
+    this.link?.finish();
     this.link?.send({ type: "running", epoch: message.epoch });
     process.qmp
       .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })

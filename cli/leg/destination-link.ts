@@ -34,6 +34,7 @@ export class DestinationLink {
   private isOver = false;
   private isPaused = false;
   private isHandedOut = false;
+  private isFinished = false;
   private wakeUp: () => void = () => {};
 
   constructor(options: DestinationLinkOptions) {
@@ -46,6 +47,12 @@ export class DestinationLink {
   send(message: Message): void {
     this.sent.push(message);
     this.current?.send(message);
+  }
+
+  /** The leg is done: what comes from now on waits for whoever gets the connection from `handOut`. */
+  finish(): void {
+    this.isFinished = true;
+    this.current?.receiveWith(null);
   }
 
   /** A frame is in the store. After a loss `resumed` says so. */
@@ -103,7 +110,7 @@ export class DestinationLink {
     this.wakeUp();
   }
 
-  /** The connection, as soon as there is one; null when none comes in time. What it brings is the caller's. */
+  /** After `finish`: the connection, as soon as there is one; null when none comes in time. What it brings is the caller's. */
   async handOut(timeoutMs: number): Promise<PeerConnection | null> {
     if (this.current === null) {
       await new Promise<void>((resolve) => {
@@ -113,7 +120,6 @@ export class DestinationLink {
     }
     this.end();
     this.isHandedOut = true;
-    this.current?.receiveWith(null);
     return this.current;
   }
 
@@ -132,6 +138,7 @@ export class DestinationLink {
       this.options.warn(`${error.message}; the leg waits for the link`);
       this.wait();
     });
+    if (this.isFinished) return;
     connection.receiveWith((incoming) => {
       if (connection !== this.current) return;
       if ("message" in incoming) this.received++;

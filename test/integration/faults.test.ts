@@ -64,7 +64,7 @@ for (const where of ["destination", "source"] as const) {
     await mkdir(full);
     mount(["-t", "tmpfs", "-o", "size=16m,mode=700", "none", full]);
     t.teardown(() => execFileSync("umount", ["--lazy", full]));
-    const rig = await Rig.boot(t, { keepFolder: folder });
+    const rig = await Rig.boot(t, { keepFolder: folder, accept: { overcommit: true } });
     const counter = await rig.counter("a");
     const { error } = await rig.begin("a", "b");
     t.equal(error?.reason, "aborted");
