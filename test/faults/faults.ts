@@ -102,7 +102,8 @@ async function reportCuts(): Promise<void> {
   print(
     values.json
       ? JSON.stringify({ event: "cuts", ...figures })
-      : `${figures.cuts} cuts: ${figures.resentBytes} of ${figures.wireBytes} bytes sent twice (${(100 * figures.share).toFixed(2)} %)`,
+      : `${figures.cuts} cuts: ${figures.twiceBytes} bytes crossed the link twice (${(100 * figures.share).toFixed(2)} %), ` +
+          `${figures.resentBytes} of ${figures.wireBytes} bytes were given to it again`,
   );
   for (const violation of violations) complain(`cuts: ${violation}`);
 }
