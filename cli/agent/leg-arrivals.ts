@@ -2,6 +2,7 @@
 
 import { OperationError } from "../errors.ts";
 import type { DestinationLeg } from "../leg/destination-leg.ts";
+import { deferred } from "../qemu/deferred.ts";
 import type { PeerConnection } from "../wan/connection.ts";
 import type { Claim, MessageOf } from "../wan/messages.ts";
 
@@ -23,6 +24,22 @@ interface Arrival {
 export class LegArrivals {
   private readonly legs = new Map<string, Arrival>();
   private readonly failures = new Map<string, string>();
+  /** Legs whose `prepare` came and that are not under way so far. */
+  private readonly beginning = new Map<string, { promise: Promise<void>; done: () => void }>();
+
+  /**
+   * A leg's `prepare` came. A source that comes back before the leg is under way waits for it: it would else hear that
+   * its leg is not known, and begin it a second time. Call the result when the leg cannot begin.
+   */
+  announce(legId: string): () => void {
+    const { promise, resolve } = deferred();
+    const done = () => {
+      if (this.beginning.get(legId)?.promise === promise) this.beginning.delete(legId);
+      resolve();
+    };
+    this.beginning.set(legId, { promise, done });
+    return done;
+  }
 
   /** Takes note of a leg; call the result when nothing is left to do for it, with why it failed if it did. */
   add(peer: string, prepare: MessageOf<"prepare">, leg: DestinationLeg): (failure: string | null) => void {
@@ -32,6 +49,7 @@ export class LegArrivals {
     });
     const id = prepare.leg;
     this.legs.set(id, { id, peer, vm: prepare.vm.name, epoch: prepare.epoch, leg, ended, end });
+    this.beginning.get(id)?.done();
     return (failure) => {
       this.legs.delete(id);
       if (failure !== null) this.remember(id, failure);
@@ -44,6 +62,7 @@ export class LegArrivals {
    * is not known here. Throws OperationError if the leg has failed.
    */
   async resume(connection: PeerConnection, message: MessageOf<"resume">): Promise<boolean> {
+    await this.beginning.get(message.leg)?.promise;
     const found = this.legs.get(message.leg);
     const isTheirs = found?.peer === connection.site && found.vm === message.vm;
     if (found && isTheirs && (await found.leg.resume(connection, message))) {

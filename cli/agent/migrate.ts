@@ -166,8 +166,8 @@ async function runLeg(
   });
   const outcome = await leg.run().catch((error) => {
     activity.leg = null;
-    // Where the link was lost the peer has not heard of it, and would wait for the leg.
-    if (leg.isOpenAtPeer) agent.background(`Telling ${request.to}`, () => tellPeers(agent, vm));
+    // Where a connection was lost the peer may not have heard of it, and would wait for the leg.
+    if (leg.isKnownToPeer) agent.background(`Telling ${request.to}`, () => tellPeers(agent, vm));
     throw error;
   });
   if (outcome.outcome === "in-doubt") {

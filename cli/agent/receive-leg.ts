@@ -32,6 +32,19 @@ export async function receiveLeg(
   connection: PeerConnection,
   prepare: MessageOf<"prepare">,
 ): Promise<void> {
+  const cannotBegin = agent.arrivals.announce(prepare.leg);
+  try {
+    await receive(agent, connection, prepare);
+  } finally {
+    cannotBegin();
+  }
+}
+
+async function receive(
+  agent: Agent,
+  connection: PeerConnection,
+  prepare: MessageOf<"prepare">,
+): Promise<void> {
   const { config, ownership, keys, log, arrivals } = agent;
   await arrivals.supersede(connection.site, prepare.vm.name);
   const definition = arrivingDefinition(agent, prepare);

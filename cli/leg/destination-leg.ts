@@ -76,6 +76,11 @@ export class DestinationLeg {
     null;
   private isOver = false;
   private link: DestinationLink | null = null;
+  private onLinked: () => void = () => {};
+  /** Resolves when the source was answered, or cannot be. */
+  private readonly linked = new Promise<void>((resolve) => {
+    this.onLinked = resolve;
+  });
   private queuedBytes = 0;
   private isInForce = false;
 
@@ -107,9 +112,11 @@ export class DestinationLeg {
           warn,
         });
         this.link.send({ type: "offer", have });
+        this.onLinked();
       });
     } catch (error) {
       this.isOver = true;
+      this.onLinked();
       if (this.machine.state !== "returned") this.sendLast(error);
       this.link?.end();
       await this.discard();
@@ -139,6 +146,7 @@ export class DestinationLeg {
    * say so.
    */
   async resume(connection: PeerConnection, message: MessageOf<"resume">): Promise<boolean> {
+    await this.linked;
     const { link } = this;
     if (link === null || (this.isOver && this.machine.state !== "running")) return false;
     link.detach();

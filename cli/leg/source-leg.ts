@@ -126,9 +126,9 @@ export class SourceLeg {
     }
   }
 
-  /** After `run` has failed: true if the peer may have the leg and was not told of its end. */
-  get isOpenAtPeer(): boolean {
-    return this.link.wasLost;
+  /** After `run` has failed: true if the peer may have heard of the leg, and perhaps not of its end. */
+  get isKnownToPeer(): boolean {
+    return this.link.wasOpen;
   }
 
   private async negotiate(core: Core, record: OwnershipRecord) {

@@ -52,8 +52,6 @@ export interface SourceLinkOptions {
 export class SourceLink implements LegSink {
   /** Times that the link was lost and came back. */
   reconnects = 0;
-  /** When it has ended: true if it was lost then. */
-  wasLost = false;
   /** Bytes of frames that were sent more than once. */
   resentBytes = 0;
   private readonly options: SourceLinkOptions;
@@ -82,6 +80,11 @@ export class SourceLink implements LegSink {
 
   get isUp(): boolean {
     return this.current !== null;
+  }
+
+  /** True if there ever was a connection. */
+  get wasOpen(): boolean {
+    return this.last !== null;
   }
 
   /** Resolves when there is a connection; if the link is given up, never. */
@@ -136,7 +139,6 @@ export class SourceLink implements LegSink {
   }
 
   private leave(): void {
-    this.wasLost = this.last !== null && this.current === null;
     this.ended.abort();
     if (this.deadline !== null) clearTimeout(this.deadline);
     this.deadline = null;
