@@ -132,17 +132,19 @@ export class DestinationLink {
 
   private bind(connection: PeerConnection): void {
     connection.watch(beatMs, silenceMs);
+    // First: what came before the connection was lost counts, such as the word that the leg is over.
+    if (!this.isFinished) {
+      connection.receiveWith((incoming) => {
+        if (connection !== this.current) return;
+        if ("message" in incoming) this.received++;
+        this.options.onIncoming(incoming);
+      });
+    }
     connection.onLost((error) => {
       if (this.isOver || connection !== this.current) return;
       this.current = null;
       this.options.warn(`${error.message}; the leg waits for the link`);
       this.wait();
-    });
-    if (this.isFinished) return;
-    connection.receiveWith((incoming) => {
-      if (connection !== this.current) return;
-      if ("message" in incoming) this.received++;
-      this.options.onIncoming(incoming);
     });
   }
 
