@@ -8,12 +8,12 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Failure, runScript, say } from "./failure.mjs";
-import { filesUnder, outputFolder, root, toolEntry } from "./project.mjs";
+import { filesUnder, outputFolder, pageFolder, root, toolEntry } from "./project.mjs";
 
 const COMPILED_FOLDERS = ["src", "cli", "test", "wasm-build"];
-/** Folders whose other files (pages, assembler sources) are read at run time from beside the compiled code. */
-const ASSET_FOLDERS = ["cli", "test"];
-const SETTINGS = ["tsconfig.json", "package-lock.json"];
+/** Folders whose other files (pages, assembler sources, core.wasm) are read at run time from beside the code. */
+const ASSET_FOLDERS = ["cli", "test", "wasm-build"];
+const SETTINGS = ["tsconfig.json", "package-lock.json", ".ci/build-page.mjs"];
 /** Holds the digest of the sources that dist/ was built from. */
 const STAMP = join(outputFolder, ".build-stamp");
 
@@ -28,18 +28,19 @@ export function build() {
   const digest = sourceDigest();
   rmSync(STAMP, { force: true });
   removeStaleOutput();
-  const compiler = toolEntry("typescript", "bin/tsc");
-  const result = spawnSync(process.execPath, [compiler, "-p", "tsconfig.json"], {
-    cwd: root,
-    stdio: ["ignore", 2, 2],
-  });
-  if (result.status !== 0) throw new Failure("Cannot build: the compiler reported errors, see above");
-  for (const asset of ASSET_FOLDERS.flatMap(sourcesIn).filter((path) => !isScript(path))) {
+  runStep([toolEntry("typescript", "bin/tsc"), "-p", "tsconfig.json"], "the compiler reported errors");
+  for (const asset of ASSET_FOLDERS.flatMap(sourcesIn).filter(isAsset)) {
     const target = join(outputFolder, asset);
     mkdirSync(dirname(target), { recursive: true });
     copyFileSync(join(root, asset), target);
   }
+  runStep([join(root, ".ci", "build-page.mjs")], "the page could not be bundled");
   writeFileSync(STAMP, digest);
+}
+
+function runStep(args, problem) {
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: ["ignore", 2, 2] });
+  if (status !== 0) throw new Failure(`Cannot build: ${problem}, see above`);
 }
 
 /** Deletes what earlier sources left in dist/: the compiler never does, and a leftover test would still run. */
@@ -65,8 +66,8 @@ function sourcesIn(folder) {
   return filesUnder(join(root, folder), root);
 }
 
-function isScript(path) {
-  return /\.(ts|mjs)$/.test(path);
+function isAsset(path) {
+  return !/\.(ts|mjs)$/.test(path) && !path.startsWith(`${pageFolder}/`);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) await runScript("build", build);

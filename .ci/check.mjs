@@ -1,6 +1,6 @@
 /**
- * The gate that every change passes: lint, types, dead code, package contents, reproducible WASM. Runs all of them
- * and names each; a failed one shows its output.
+ * The gate that every change passes: lint, types, dead code, the package and its reference, reproducible WASM. Runs
+ * all of them and names each; a failed one shows its output.
  *
  * The last line printed has the totals. With RESULTS_FILE set, `PASSED FAILED` is appended to that file.
  */
@@ -18,8 +18,14 @@ const GATES = [
   },
   { name: "types (tsc)", command: [compiler, "-p", "tsconfig.json", "--noEmit"] },
   { name: "portable types of src/ (tsc)", command: [compiler, "-p", "tsconfig.src.json"] },
+  { name: "types of the page (tsc)", command: [compiler, "-p", "tsconfig.web.json"] },
   { name: "unused files, exports, dependencies (knip)", command: [toolEntry("knip", "bin/knip.js")] },
   { name: "package contents (publint)", command: [toolEntry("publint", "src/cli.js"), "--strict"] },
+  { name: "types of the package (arethetypeswrong)", command: [".ci/package-types.mjs"] },
+  {
+    name: "reference of the package (typedoc)",
+    command: [toolEntry("typedoc", "bin/typedoc"), "--options", ".ci/typedoc.json"],
+  },
   { name: "WASM rebuilds to the same bytes", command: ["wasm-build/build.mjs", "--check"] },
   { name: "handover model (spin)", command: [".ci/model-check.mjs"] },
 ];

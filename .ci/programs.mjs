@@ -25,7 +25,9 @@ export const testPrograms = [
   { program: "qemu-img", packages: ["qemu-utils", "qemu-img", "qemu-img", "qemu"] },
   { program: "nbdcopy", packages: ["libnbd-bin", "libnbd", "libnbd", "libnbd"] },
   { program: "mkfs.ext4", packages: ["e2fsprogs", "e2fsprogs", "e2fsprogs", "e2fsprogs"] },
+  { program: "chromium", packages: ["chromium", "chromium", "chromium", "chromium"] },
   { program: "strace", packages: ["strace", "strace", "strace", "strace"] },
+  { program: "python3", packages: ["python3", "python3", "python", "python"] },
   ...modelPrograms,
 ];
 

@@ -8,6 +8,9 @@ export const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 /** The compiler's output folder. */
 export const outputFolder = join(root, "dist");
 
+/** The sources of the page that verifies in a browser, from the project's root; the compiler leaves them to a bundler. */
+export const pageFolder = "cli/web/verify-page";
+
 /** The entry point of an installed development tool, to be started with Node. */
 export function toolEntry(packageName, path) {
   return join(root, "node_modules", packageName, path);

@@ -10,12 +10,13 @@ import { Parser } from "tap-parser";
  * { passed, failed, skipped, todo } tests and assertions.
  *
  * `onFailure(names, point)` is called for each failed assertion, and for each failed block that has none, with the
- * names of the blocks around it and its own; `onFile(point)` for each test point at the top level.
+ * names of the blocks around it and its own; `onSkip(names, point)` for each skipped point; `onFile(point)` for each
+ * test point at the top level.
  */
-export function createTally({ onFailure = () => {}, onFile = () => {} } = {}) {
+export function createTally({ onFailure = () => {}, onSkip = () => {}, onFile = () => {} } = {}) {
   const total = { passed: 0, failed: 0, skipped: 0, todo: 0, assertions: 0 };
   const parser = new Parser();
-  const top = countBlock(parser, [], total, onFailure);
+  const top = countBlock(parser, [], total, { onFailure, onSkip });
   let complete;
   parser.on("assert", onFile);
   parser.on("complete", (results) => {
@@ -34,11 +35,11 @@ export function createTally({ onFailure = () => {}, onFile = () => {} } = {}) {
 }
 
 /** Adds what `parser` reports about one block to `total`; gives back the live counts of that block alone. */
-function countBlock(parser, names, total, onFailure) {
+function countBlock(parser, names, total, listeners) {
   const block = { subtests: 0, failedTests: 0, assertions: 0, failedAssertions: 0, skipped: 0 };
   let child;
   parser.on("child", (childParser) => {
-    child = countBlock(childParser, [...names, childParser.name], total, onFailure);
+    child = countBlock(childParser, [...names, childParser.name], total, listeners);
     block.subtests += 1;
   });
   parser.on("assert", (point) => {
@@ -51,16 +52,17 @@ function countBlock(parser, names, total, onFailure) {
     } else if (point.skip) {
       total.skipped += 1;
       block.skipped += 1;
+      listeners.onSkip([...names, point.name], point);
     } else if (closed === undefined) {
       total.assertions += 1;
       block.assertions += 1;
       if (point.ok) return;
       block.failedAssertions += 1;
-      onFailure([...names, point.name], point);
+      listeners.onFailure([...names, point.name], point);
     } else if (!point.ok && closed.failedTests === 0) {
       total.failed += 1;
       block.failedTests += 1;
-      if (closed.failedAssertions === 0) onFailure([...names, point.name], point);
+      if (closed.failedAssertions === 0) listeners.onFailure([...names, point.name], point);
     } else if (point.ok && closed.subtests === 0 && (closed.assertions > 0 || closed.skipped === 0)) {
       // With nothing but skipped points in it, nothing was tested.
       total.passed += 1;

@@ -4,7 +4,8 @@
  *
  *   node .ci/test.mjs [PATTERN…]    only files whose path contains one of the patterns
  *
- * The last line printed has the totals. With RESULTS_FILE set, `PASSED FAILED` is appended to that file.
+ * Tests that are skipped are named with the reason. The last line printed has the totals. With RESULTS_FILE set,
+ * `PASSED FAILED` is appended to that file.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -68,7 +69,7 @@ async function runSuite({ jobs, timeoutSeconds }, files) {
   const tap = toolEntry("tap", "dist/esm/run.mjs");
   const args = ["run", "--reporter=tap", `--jobs=${jobs}`, `--timeout=${timeoutSeconds}`, ...files];
   const child = spawn(process.execPath, [tap, ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-  const counter = createTally({ onFailure: reportFailure, onFile: reportFile });
+  const counter = createTally({ onFailure: reportFailure, onSkip: reportSkip, onFile: reportFile });
   child.stdout.setEncoding("utf8").on("data", (text) => counter.write(text));
   const [status] = await once(child, "close");
   const tally = counter.end();
@@ -81,6 +82,11 @@ function reportFile({ ok, skip, name, time }) {
   const word = ok ? (skip ? "skipped" : "ok     ") : "FAILED ";
   const duration = time === null ? "" : ` (${(time / 1000).toFixed(1)} s)`;
   console.log(`${word} ${name}${duration}`);
+}
+
+/** A whole file that is skipped is reported as a file. */
+function reportSkip(names, { skip }) {
+  if (names.length > 1) console.log(`skipped ${names.join(" > ")}: ${skip}`);
 }
 
 function reportFailure(names, { diag }) {

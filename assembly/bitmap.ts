@@ -37,13 +37,16 @@ export function bitmapSetRange(bitmap: usize, from: u32, count: u32): void {
 export function bitmapCount(bitmap: usize, bits: u32): u32 {
   let p = bitmap;
   let count: u64 = 0;
-  const end4 = bitmap + ((bits >> 8) << 5);
-  while (p != end4) {
-    count += popcnt(load<u64>(p)) + popcnt(load<u64>(p, 8));
-    count += popcnt(load<u64>(p, 16)) + popcnt(load<u64>(p, 24));
-    p += 32;
+  const end8 = bitmap + ((bits >> 9) << 6);
+  while (p != end8) {
+    const first = popcnt(load<u64>(p)) + popcnt(load<u64>(p, 8));
+    const second = popcnt(load<u64>(p, 16)) + popcnt(load<u64>(p, 24));
+    const third = popcnt(load<u64>(p, 32)) + popcnt(load<u64>(p, 40));
+    const fourth = popcnt(load<u64>(p, 48)) + popcnt(load<u64>(p, 56));
+    count += first + second + (third + fourth);
+    p += 64;
   }
-  let rest = bits & 255;
+  let rest = bits & 511;
   while (rest >= 8) {
     count += popcnt(<u64>load<u8>(p++));
     rest -= 8;
@@ -60,6 +63,38 @@ export function bitmapNextSet(bitmap: usize, bits: u32, from: u32): u32 {
 /** First clear bit at or after `from`, or `bits` if there is none. */
 export function bitmapNextClear(bitmap: usize, bits: u32, from: u32): u32 {
   return nextBit(bitmap, bits, from, -1);
+}
+
+/**
+ * Lists runs of set bits from bit `from` on: first bit and length of each as two u32 at `out`, at most `max` runs.
+ * Returns how many; where that is `max`, more may follow after the last one.
+ */
+export function bitmapRuns(bitmap: usize, bits: u32, from: u32, out: usize, max: u32): u32 {
+  if (from >= bits || max == 0) return 0;
+  const outEnd = out + ((<usize>max) << 3);
+  let p = out;
+  let at = from & ~63;
+  // Bits of the word at `at` that were not visited yet.
+  let word = wordAt(bitmap, bits, at) & (~(<u64>0) << (from & 63));
+  while (true) {
+    while (word == 0) {
+      at += 64;
+      if (at >= bits) return <u32>((p - out) >> 3);
+      word = wordAt(bitmap, bits, at);
+    }
+    const first = at + <u32>ctz(word);
+    let clear = ~(word | (word - 1));
+    while (clear == 0) {
+      at += 64;
+      word = at < bits ? wordAt(bitmap, bits, at) : 0;
+      clear = ~word;
+    }
+    const inWord = ctz(clear);
+    store<u64>(p, <u64>first | ((<u64>(at + <u32>inWord - first)) << 32));
+    p += 8;
+    if (p == outEnd) return max;
+    word &= ~(<u64>0) << inWord;
+  }
 }
 
 /** dst = dst | src. */
@@ -105,6 +140,16 @@ export function bitmapAndNot(dst: usize, src: usize, bytes: usize): void {
     dst++;
     src++;
   }
+}
+
+/** The 64 bits from bit `at` on, a multiple of 64 below `bits`; those past the end are 0. */
+function wordAt(bitmap: usize, bits: u32, at: u32): u64 {
+  const p = bitmap + (at >> 3);
+  const rest = bits - at;
+  if (rest >= 64) return load<u64>(p);
+  let word: u64 = 0;
+  for (let bit: u32 = 0; bit < rest; bit += 8) word |= (<u64>load<u8>(p + (bit >> 3))) << bit;
+  return word & (((<u64>1) << rest) - 1);
 }
 
 /** Finds the first bit that is set after XOR with `flip` (0 or all ones). */

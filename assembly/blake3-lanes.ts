@@ -5,12 +5,12 @@
 import { CHUNK_END, CHUNK_START, IV0, IV1, IV2, IV3 } from "./blake3-constants";
 import { rotate7, rotate8, rotate12, rotate16 } from "./blake3-rotate";
 
-const BLOCK_BYTES: usize = 64;
-const BLOCKS_PER_CHUNK: u32 = 16;
-const ROUNDS: u32 = 7;
+export const BLOCK_BYTES: usize = 64;
+export const BLOCKS_PER_CHUNK: u32 = 16;
+export const ROUNDS: u32 = 7;
 
 /** Order of the message words in each round, as byte offsets in lane layout. */
-const messageOrder = memory.data<u8>([
+export const messageOrder = memory.data<u8>([
   0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 32, 96, 48, 160, 112, 0, 64, 208,
   16, 176, 192, 80, 144, 224, 240, 128, 48, 64, 160, 192, 208, 32, 112, 224, 96, 80, 144, 0, 176, 240, 128,
   16, 160, 112, 192, 144, 224, 48, 208, 240, 64, 0, 176, 32, 80, 128, 16, 96, 192, 208, 144, 176, 240, 160,
@@ -102,10 +102,10 @@ export function compress4(
   let order = messageOrder;
   for (let round: u32 = 0; round < ROUNDS; round++) {
     // The four columns, then the four diagonals, interleaved so that their chains overlap.
-    s0 = i32x4.add(i32x4.add(s0, s4), v128.load(messages + load<u8>(order, 0)));
-    s1 = i32x4.add(i32x4.add(s1, s5), v128.load(messages + load<u8>(order, 2)));
-    s2 = i32x4.add(i32x4.add(s2, s6), v128.load(messages + load<u8>(order, 4)));
-    s3 = i32x4.add(i32x4.add(s3, s7), v128.load(messages + load<u8>(order, 6)));
+    s0 = i32x4.add(i32x4.add(s0, v128.load(messages + load<u8>(order, 0))), s4);
+    s1 = i32x4.add(i32x4.add(s1, v128.load(messages + load<u8>(order, 2))), s5);
+    s2 = i32x4.add(i32x4.add(s2, v128.load(messages + load<u8>(order, 4))), s6);
+    s3 = i32x4.add(i32x4.add(s3, v128.load(messages + load<u8>(order, 6))), s7);
     s12 = rotate16(v128.xor(s12, s0));
     s13 = rotate16(v128.xor(s13, s1));
     s14 = rotate16(v128.xor(s14, s2));
@@ -118,10 +118,10 @@ export function compress4(
     s5 = rotate12(v128.xor(s5, s9));
     s6 = rotate12(v128.xor(s6, s10));
     s7 = rotate12(v128.xor(s7, s11));
-    s0 = i32x4.add(i32x4.add(s0, s4), v128.load(messages + load<u8>(order, 1)));
-    s1 = i32x4.add(i32x4.add(s1, s5), v128.load(messages + load<u8>(order, 3)));
-    s2 = i32x4.add(i32x4.add(s2, s6), v128.load(messages + load<u8>(order, 5)));
-    s3 = i32x4.add(i32x4.add(s3, s7), v128.load(messages + load<u8>(order, 7)));
+    s0 = i32x4.add(i32x4.add(s0, v128.load(messages + load<u8>(order, 1))), s4);
+    s1 = i32x4.add(i32x4.add(s1, v128.load(messages + load<u8>(order, 3))), s5);
+    s2 = i32x4.add(i32x4.add(s2, v128.load(messages + load<u8>(order, 5))), s6);
+    s3 = i32x4.add(i32x4.add(s3, v128.load(messages + load<u8>(order, 7))), s7);
     s12 = rotate8(v128.xor(s12, s0));
     s13 = rotate8(v128.xor(s13, s1));
     s14 = rotate8(v128.xor(s14, s2));
@@ -135,10 +135,10 @@ export function compress4(
     s6 = rotate7(v128.xor(s6, s10));
     s7 = rotate7(v128.xor(s7, s11));
 
-    s0 = i32x4.add(i32x4.add(s0, s5), v128.load(messages + load<u8>(order, 8)));
-    s1 = i32x4.add(i32x4.add(s1, s6), v128.load(messages + load<u8>(order, 10)));
-    s2 = i32x4.add(i32x4.add(s2, s7), v128.load(messages + load<u8>(order, 12)));
-    s3 = i32x4.add(i32x4.add(s3, s4), v128.load(messages + load<u8>(order, 14)));
+    s0 = i32x4.add(i32x4.add(s0, v128.load(messages + load<u8>(order, 8))), s5);
+    s1 = i32x4.add(i32x4.add(s1, v128.load(messages + load<u8>(order, 10))), s6);
+    s2 = i32x4.add(i32x4.add(s2, v128.load(messages + load<u8>(order, 12))), s7);
+    s3 = i32x4.add(i32x4.add(s3, v128.load(messages + load<u8>(order, 14))), s4);
     s15 = rotate16(v128.xor(s15, s0));
     s12 = rotate16(v128.xor(s12, s1));
     s13 = rotate16(v128.xor(s13, s2));
@@ -151,10 +151,10 @@ export function compress4(
     s6 = rotate12(v128.xor(s6, s11));
     s7 = rotate12(v128.xor(s7, s8));
     s4 = rotate12(v128.xor(s4, s9));
-    s0 = i32x4.add(i32x4.add(s0, s5), v128.load(messages + load<u8>(order, 9)));
-    s1 = i32x4.add(i32x4.add(s1, s6), v128.load(messages + load<u8>(order, 11)));
-    s2 = i32x4.add(i32x4.add(s2, s7), v128.load(messages + load<u8>(order, 13)));
-    s3 = i32x4.add(i32x4.add(s3, s4), v128.load(messages + load<u8>(order, 15)));
+    s0 = i32x4.add(i32x4.add(s0, v128.load(messages + load<u8>(order, 9))), s5);
+    s1 = i32x4.add(i32x4.add(s1, v128.load(messages + load<u8>(order, 11))), s6);
+    s2 = i32x4.add(i32x4.add(s2, v128.load(messages + load<u8>(order, 13))), s7);
+    s3 = i32x4.add(i32x4.add(s3, v128.load(messages + load<u8>(order, 15))), s4);
     s15 = rotate8(v128.xor(s15, s0));
     s12 = rotate8(v128.xor(s12, s1));
     s13 = rotate8(v128.xor(s13, s2));

@@ -6,6 +6,7 @@
 
 import { blake3Hash, unpackLanes } from "./blake3";
 import { KEYED_HASH, PARENT, ROOT } from "./blake3-constants";
+import { compress8, hashChunks8 } from "./blake3-eight";
 import { compress4, hashChunks4, spreadKey, transpose4 } from "./blake3-lanes";
 import { compressRows } from "./blake3-rows";
 
@@ -13,6 +14,14 @@ const PAGE: usize = 4096;
 const CHUNK_BYTES: usize = 1024;
 const DIGEST_BYTES: usize = 16;
 const NODE_CHILDREN: usize = 64;
+/** Chaining words of a group of four. */
+const LANES_BYTES: usize = 128;
+
+/** Counters of chunks 0 and 1, then of chunks 2 and 3, each of four pages. */
+const pairCounters = memory.data<u32>([
+  0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 3, 3, 3, 3, 0, 0, 0, 0,
+]);
+const zeroCounters = memory.data(64, 16);
 
 /** Chaining words of the four chunks of four pages, in lane layout; two neighbours are a parent's message. */
 const chunkLanes = memory.data(512, 16);
@@ -37,16 +46,16 @@ export function pageDigest(page: usize, key: usize, out: usize): void {
 export function pageDigests(pages: usize, count: u32, key: usize, out: usize): void {
   const zero = i32x4.splat(0);
   while (count >= 4) {
-    for (let chunk: usize = 0; chunk < 4; chunk++) {
+    for (let chunk: usize = 0; chunk < 4; chunk += 2) {
       const lanes = chunkLanes + (chunk << 7);
       spreadKey(key, lanes);
-      hashChunks4(pages + chunk * CHUNK_BYTES, PAGE, lanes, i32x4.splat(<i32>chunk), zero, KEYED_HASH, 0);
+      spreadKey(key, lanes + LANES_BYTES);
+      const counters = pairCounters + (chunk << 5);
+      hashChunks8(pages + chunk * CHUNK_BYTES, PAGE, CHUNK_BYTES, lanes, counters, KEYED_HASH);
     }
-    for (let parent: usize = 0; parent < 2; parent++) {
-      const lanes = parentLanes + (parent << 7);
-      spreadKey(key, lanes);
-      compress4(lanes, chunkLanes + (parent << 8), zero, zero, KEYED_HASH | PARENT);
-    }
+    spreadKey(key, parentLanes);
+    spreadKey(key, parentLanes + LANES_BYTES);
+    compress8(parentLanes, chunkLanes, zeroCounters, KEYED_HASH | PARENT);
     spreadKey(key, rootLanes);
     compress4(rootLanes, parentLanes, zero, zero, KEYED_HASH | PARENT | ROOT);
     transpose4(rootLanes, rootLanes + 16, rootLanes + 32, rootLanes + 48, out);

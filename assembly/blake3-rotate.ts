@@ -1,7 +1,7 @@
 /** Rotations of four 32-bit lanes to the right; those by whole bytes are one shuffle. */
 
 export function rotate16(v: v128): v128 {
-  return i8x16.shuffle(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return i8x16.swizzle(v, i8x16(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
 }
 
 export function rotate12(v: v128): v128 {
@@ -9,7 +9,7 @@ export function rotate12(v: v128): v128 {
 }
 
 export function rotate8(v: v128): v128 {
-  return i8x16.shuffle(v, v, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
+  return i8x16.swizzle(v, i8x16(1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12));
 }
 
 export function rotate7(v: v128): v128 {

@@ -7,6 +7,7 @@
  * `stack` holds one chaining value for each set bit of `chunk`, the number of whole chunks before the current one.
  */
 import { CHUNK_END, CHUNK_START, initialWords, KEYED_HASH, PARENT, ROOT } from "./blake3-constants";
+import { hashChunks8 } from "./blake3-eight";
 import { hashChunks4, spreadKey, transpose4 } from "./blake3-lanes";
 import { compressRows } from "./blake3-rows";
 
@@ -25,7 +26,9 @@ const FLAGS: usize = 1876;
 const STATE_BYTES: i32 = 1888;
 
 const oneShotState = memory.data(STATE_BYTES, 16);
-const laneChaining = memory.data(128, 16);
+/** For eight chunks: two groups of four in lane layout. */
+const laneChaining = memory.data(256, 16);
+const laneCounters = memory.data(64, 16);
 const laneDigests = memory.data(128, 16);
 const rootOutput = memory.data(64, 16);
 const parentBlock = memory.data(64, 16);
@@ -47,8 +50,14 @@ export function blake3Init(state: usize, key: usize): void {
 export function blake3Update(state: usize, pointer: usize, bytes: usize): void {
   while (bytes != 0) {
     const done = load<u32>(state, BLOCKS_DONE) * BLOCK_BYTES + load<u32>(state, BLOCK_LENGTH);
+    if (done == 0 && bytes > CHUNK_BYTES * 8) {
+      updateEightChunks(state, pointer);
+      pointer += CHUNK_BYTES * 8;
+      bytes -= CHUNK_BYTES * 8;
+      continue;
+    }
     if (done == 0 && bytes > CHUNK_BYTES * 4) {
-      // More input follows, so none of these four is the root.
+      // More input follows, so none of these is the root.
       updateFourChunks(state, pointer);
       pointer += CHUNK_BYTES * 4;
       bytes -= CHUNK_BYTES * 4;
@@ -141,6 +150,22 @@ function closeChunk(state: usize): void {
   store<u32>(state, 0, BLOCKS_DONE);
 }
 
+function updateEightChunks(state: usize, pointer: usize): void {
+  const chunk = load<u64>(state, CHUNK);
+  for (let lane: usize = 0; lane < 8; lane++) {
+    // Four low words, four high words, and the same for the second group.
+    const counter = laneCounters + ((lane & 3) << 2) + ((lane >> 2) << 5);
+    store<u32>(counter, <u32>(chunk + lane));
+    store<u32>(counter, <u32>((chunk + lane) >> 32), 16);
+  }
+  spreadKey(state, laneChaining);
+  spreadKey(state, laneChaining + 128);
+  const flags = load<u32>(state, FLAGS);
+  hashChunks8(pointer, CHUNK_BYTES, CHUNK_BYTES * 4, laneChaining, laneCounters, flags);
+  pushLanes(state, laneChaining);
+  pushLanes(state, laneChaining + 128);
+}
+
 function updateFourChunks(state: usize, pointer: usize): void {
   const chunk = load<u64>(state, CHUNK);
   const low = i32x4(<i32>chunk, <i32>(chunk + 1), <i32>(chunk + 2), <i32>(chunk + 3));
@@ -152,7 +177,12 @@ function updateFourChunks(state: usize, pointer: usize): void {
   );
   spreadKey(state, laneChaining);
   hashChunks4(pointer, CHUNK_BYTES, laneChaining, low, high, load<u32>(state, FLAGS), 0);
-  unpackLanes(laneChaining, laneDigests);
+  pushLanes(state, laneChaining);
+}
+
+/** Adds the chaining values of four chunks, in lane layout. */
+function pushLanes(state: usize, lanes: usize): void {
+  unpackLanes(lanes, laneDigests);
   for (let lane: usize = 0; lane < 4; lane++) pushChaining(state, laneDigests + (lane << 5));
 }
 

@@ -20,6 +20,7 @@ export {
   bitmapNextClear,
   bitmapNextSet,
   bitmapOr,
+  bitmapRuns,
   bitmapSet,
   bitmapSetRange,
   bitmapTest,
@@ -33,7 +34,7 @@ export {
   CODE_TRUNCATED,
   CODE_ZERO_MASK,
 } from "./codes";
-export { isZero, pagesEqual } from "./compare";
+export { isZero, pagesDiffer, pagesEqual } from "./compare";
 export { deltaApply, deltaEncode } from "./delta";
 export { lz4Bound, lz4Compress, lz4CompressLinked } from "./lz4-compress";
 export { lz4Decompress, lz4DecompressLinked } from "./lz4-decompress";

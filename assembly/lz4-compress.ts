@@ -178,12 +178,13 @@ function compressBlock(
 
       const literals = p - anchor;
       const matchRest = matchLength(p + MATCH_MIN, match + MATCH_MIN, matchLimit);
-      // Most sequences: few literals, far from both ends. 18 bytes and the match length's fit into the room.
-      if (literals < 15 && matchRest < 15 && dstEnd - out >= 32 && srcEnd - anchor >= 16) {
-        store<u8>(out, <u8>((literals << 4) | matchRest));
+      // Most sequences: few literals, far from both ends. 17 bytes and the match length's fit into the room.
+      if (literals < 15 && dstEnd - out >= 32 + (matchRest >> 7) && srcEnd - anchor >= 16) {
+        store<u8>(out, <u8>((literals << 4) | min(matchRest, 15)));
         v128.store(out, v128.load(anchor), 1);
         out += literals + 3;
         store<u16>(out - 2, <u16>(p - match));
+        if (matchRest >= 15) out = putLength(out, matchRest - 15);
       } else {
         const needed = literals + lengthBytes(literals) + 3 + lengthBytes(matchRest);
         if (needed > dstEnd - out) return 0;

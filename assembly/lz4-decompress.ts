@@ -77,11 +77,28 @@ function decompressBlock(src: usize, srcBytes: usize, window: usize, dst: usize,
     let literals = token >> 4;
     let length = token & 15;
 
-    // Most sequences: short lengths, far from both ends. The literals and the offset are inside the block.
-    if (literals < 15 && srcEnd - p >= 32 && dstEnd - out >= 64) {
+    // Most sequences: short lengths, far from both ends. The literals, the offset and one more byte are inside the
+    // block, and 14 literals and 64 bytes of match inside the output.
+    if (literals < 15 && srcEnd - p >= 32 && dstEnd - out >= 80) {
       v128.store(out, v128.load(p));
       out += literals;
       p += literals;
+      const offset = <usize>load<u16>(p);
+      // A match length's second byte is taken without a branch, which would be taken one time in four.
+      const extended = <usize>(length == 15);
+      const total = length + MATCH_MIN + (<usize>load<u8>(p, 2) & (0 - extended));
+      if (offset >= 16 && offset <= out - window && total <= 64) {
+        const match = out - offset;
+        v128.store(out, v128.load(match));
+        v128.store(out, v128.load(match, 16), 16);
+        if (total > 32) {
+          v128.store(out, v128.load(match, 32), 32);
+          v128.store(out, v128.load(match, 48), 48);
+        }
+        p += 2 + extended;
+        out += total;
+        continue;
+      }
     } else {
       if (literals == 15) {
         let more: usize;

@@ -10,11 +10,14 @@
 import { type CoreHasher, createHasher, hashBytes } from "./core/hasher.ts";
 import type { Kernels, Pointer } from "./core/kernels.ts";
 import { compressBytes, decompressBytes } from "./core/lz4.ts";
-import { coreModule } from "./core/module.ts";
+import { type CoreSource, compileCore } from "./core/module.ts";
+import type { Zstd } from "./core/zstd.ts";
 
 export { CoreCode, checkCoreResult } from "./core/codes.ts";
 export type { CoreHasher } from "./core/hasher.ts";
-export type { Kernels, Pointer } from "./core/kernels.ts";
+export type { CoreMemory, Kernels, Pointer } from "./core/kernels.ts";
+export { type CoreSource, compileCore, coreWasmBytes } from "./core/module.ts";
+export type { Zstd } from "./core/zstd.ts";
 
 const WASM_PAGE_BYTES = 65536;
 const MEMORY_BYTES_MAX = 65535 * WASM_PAGE_BYTES;
@@ -28,6 +31,10 @@ export type CoreOptions = {
    * sorts free blocks by sixteenths of their size: give a tenth more than the sum of the blocks.
    */
   initialBytes?: number;
+  /** The core's module, where the package's own constant is not to be used. */
+  wasm?: CoreSource | PromiseLike<CoreSource>;
+  /** A zstd of the platform. Without it frames in zstd are decompressed in plain TypeScript, more slowly. */
+  zstd?: Zstd;
 };
 
 /** An instance of the core. */
@@ -46,19 +53,27 @@ export type Core = {
   lz4Compress(bytes: Uint8Array): Uint8Array<ArrayBuffer> | null;
   /** The `length` bytes of an LZ4 block. Throws FormatError if it does not decode to exactly so many. */
   lz4Decompress(block: Uint8Array, length: number): Uint8Array<ArrayBuffer>;
+  /** The zstd that was given, if any. */
+  readonly zstd: Zstd | null;
   /** An incremental hash; call its `release` when done. */
   createHasher(key?: Uint8Array): CoreHasher;
 };
 
 type Exports = Kernels & {
-  memory: WebAssembly.Memory;
+  /** Not shared: Deno's types allow for both. */
+  memory: WebAssembly.Memory & { readonly buffer: ArrayBuffer };
   allocate(bytes: number): number;
   release(pointer: Pointer): void;
 };
 
-/** Instantiates the core. Throws RangeError if `initialBytes` is not possible. */
+/**
+ * Instantiates the core, with a memory of its own. Any number of cores live side by side. A core that is no longer
+ * referred to goes with its memory when the platform collects garbage.
+ *
+ * Throws RangeError if `initialBytes` is not possible, and what `compileCore` throws for `wasm`.
+ */
 export async function loadCore(options: CoreOptions = {}): Promise<Core> {
-  const instance = await WebAssembly.instantiate(await coreModule());
+  const instance = await WebAssembly.instantiate(await compileCore(options.wasm));
   const exports = instance.exports as unknown as Exports;
   growTo(exports.memory, options.initialBytes ?? 0);
 
@@ -84,6 +99,7 @@ export async function loadCore(options: CoreOptions = {}): Promise<Core> {
     blake3: (input, key, outBytes = 32) => hashBytes(memory, input, key, outBytes),
     lz4Compress: (input) => compressBytes(memory, input),
     lz4Decompress: (block, length) => decompressBytes(memory, block, length),
+    zstd: options.zstd ?? null,
     createHasher: (key) => createHasher(memory, key),
   };
 }

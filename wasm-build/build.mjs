@@ -72,6 +72,23 @@ export const coreWasmBase64: string =
   );
 }
 
+/** as-bind compiles whatever it is given, and the platform refuses to compile a module that is compiled. */
+const acceptCompiledModules = {
+  name: "accept-compiled-modules",
+  setup(build) {
+    build.onLoad({ filter: /as-bind\.esm\.js$/ }, async ({ path }) => {
+      const original = await readFile(path, "utf8");
+      const contents = original.replace(
+        /return WebAssembly\.compile\((\w+)\)(?=\}\(\w+\),this\._validate\(\))/,
+        "return $1 instanceof WebAssembly.Module?$1:WebAssembly.compile($1)",
+      );
+      if (contents === original)
+        throw new Error("Cannot patch as-bind: it compiles modules in another way now");
+      return { contents };
+    });
+  },
+};
+
 async function bundleAsBind(outDir) {
   const result = await build({
     stdin: {
@@ -84,6 +101,7 @@ async function bundleAsBind(outDir) {
     target: "es2022",
     minifyWhitespace: true,
     write: false,
+    plugins: [acceptCompiledModules],
   });
   const license = await readFile(join(root, "node_modules/as-bind/LICENSE"), "utf8");
   const notice = license
@@ -95,7 +113,7 @@ async function bundleAsBind(outDir) {
     join(outDir, "as-bind.generated.ts"),
     `${head}// @ts-nocheck
 //
-// as-bind 0.8.2, with @assemblyscript/loader (Apache-2.0, Daniel Wirtz and the AssemblyScript authors) inside.
+// as-bind 0.8.2, changed to take compiled modules too, with @assemblyscript/loader (Apache-2.0, Daniel Wirtz and the AssemblyScript authors) inside.
 //
 ${notice}
 
@@ -113,8 +131,10 @@ export type BoundModule = {
   getTypeId(typeName: string): number;
 };
 export const converters: Map<string | RegExp, Converter> = asBind.converters;
-export const instantiate: (source: BufferSource, imports: WebAssembly.Imports) => Promise<BoundModule> =
-  asBind.instantiate;
+export const instantiate: (
+  source: BufferSource | WebAssembly.Module,
+  imports: WebAssembly.Imports,
+) => Promise<BoundModule> = asBind.instantiate;
 `,
   );
 }

@@ -38,6 +38,7 @@ export class Agent {
   readonly arrivals = new LegArrivals();
   private readonly end = new AbortController();
   private readonly vms = new Map<string, ManagedVm>();
+  private tidying: Promise<unknown> = Promise.resolve();
 
   private constructor(config: SiteConfig, log: Logger, core: Core, identity: Identity) {
     this.config = config;
@@ -96,7 +97,10 @@ export class Agent {
   stop(): void {
     this.end.abort();
     this.peers.stop();
-    for (const vm of this.list()) vm.activity?.cancel.abort();
+    for (const vm of this.list()) {
+      vm.activity?.cancel.abort();
+      this.background("Ending a standing migration", () => vm.tracking.end("the agent has ended"));
+    }
   }
 
   list(): ManagedVm[] {
@@ -147,13 +151,17 @@ export class Agent {
 
   /** Forgets a VM that came with a leg and never came to be here. A promise that it made stays. */
   async forget(vm: ManagedVm): Promise<void> {
-    const record = await this.ownership.read(vm.name);
-    const { generations } = await vm.store.list();
-    // "away" without anything retained is what the leg that failed has noted.
-    if (!["none", "away"].includes(record.state) || record.refusedEpoch > 0 || generations.length > 0) return;
-    this.vms.delete(vm.name);
-    await rm(vm.store.path, { recursive: true, force: true });
-    await this.keys.remove(vm.name);
+    // A promise that is made meanwhile would go with the folder.
+    await vm.exclusively(async () => {
+      const record = await this.ownership.read(vm.name);
+      const { generations } = await vm.store.list();
+      // "away" without anything retained is what the leg that failed has noted.
+      if (!["none", "away"].includes(record.state) || record.refusedEpoch > 0 || generations.length > 0)
+        return;
+      this.vms.delete(vm.name);
+      await rm(vm.store.path, { recursive: true, force: true });
+      await this.keys.remove(vm.name);
+    });
   }
 
   /** An authenticated connection to a peer, made ahead of need if there is one. Throws OperationError. */
@@ -179,6 +187,13 @@ export class Agent {
   /** Runs something in the background; a failure is logged, not lost. */
   background(what: string, action: () => Promise<void>): void {
     action().catch((error) => this.log.warn({ reason: messageOf(error) }, `${what} failed`));
+  }
+
+  /** Does what keeps the disk busy for long, for one VM after the other. */
+  afterOtherTidying(action: () => Promise<void>): Promise<void> {
+    const next = this.tidying.then(action, action);
+    this.tidying = next.catch(() => {});
+    return next;
   }
 
   private add(definition: VmDefinition): ManagedVm {

@@ -20,6 +20,7 @@ import type { QmpClient } from "../qemu/qmp-client.ts";
 import type { FenceMarker } from "../store/fence-marker.ts";
 import { readDigests } from "../store/generation-reader.ts";
 import type { Agent } from "./agent.ts";
+import { completeFrozenImages } from "./frozen-disks.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { legDisks } from "./vm-disks.ts";
 import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
@@ -50,6 +51,7 @@ export async function keepMemory(
   const { generations } = await store.list();
   const newest = generations.at(-1)?.manifest.generation ?? 0;
   const generation = Math.max(newest, marker.generation) + 1;
+  await completeFrozenImages(agent, vm);
   const moving = await legDisks(vm, qmp);
   const sink: LegSink = {
     send: () => {},
@@ -61,10 +63,12 @@ export async function keepMemory(
     sink,
     key,
     base: { mode: "nothing" },
+    mapping: null,
     ramBlock: ownRamBlock,
     memoryBytes: vm.definition.memoryBytes,
     hasDisks: moving.length > 0,
     target: { generationsPath: store.branches.path, vm: vm.name, generation, legId },
+    threads: null,
     onBaseDropped: () => {},
   });
   const qemu = new SourceQemu(qmp, runPath, (why) => leg.fail(`QEMU ended the migration: ${why}`), warn);

@@ -3,20 +3,26 @@
 import { z } from "zod";
 import { parseDefinition } from "../config/vm-definition.ts";
 import { OperationError } from "../errors.ts";
+import { divergencePolicies } from "../leg/divergence.ts";
 import { chainOf } from "../store/generation-reader.ts";
 import { Holders } from "../store/holders.ts";
+import { isRestartable, newestRestartable } from "../store/restartable.ts";
 import { prune } from "../store/retention.ts";
 import { diskBytesOf } from "../store/vm-store.ts";
-import { maxLinkTimeoutMs } from "../wan/messages.ts";
+import { maxLinkTimeoutMs, maxStreams } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
 import { describeBranches, removeBranch } from "./branch-list.ts";
+import { copyVm, repeatedCopy } from "./copy.ts";
 import { examine } from "./doctor.ts";
 import { isFencingOpen } from "./fencing.ts";
+import { lagOf } from "./lag.ts";
 import { attachVm, startVm, stopVm } from "./lifecycle.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { defaultLinkTimeoutMs, migrate } from "./migrate.ts";
+import { answerHistory, answerPrediction } from "./prediction-answer.ts";
 import { recover } from "./recover.ts";
-import { tidyImages } from "./tidy-images.ts";
+import { tidyInBackground } from "./tidy-images.ts";
+import { reportTracking } from "./tracking-report.ts";
 
 /** What a command works with. */
 export interface CommandContext {
@@ -36,6 +42,15 @@ interface Command<T> {
 // Names are looked up, not trusted: an unknown one is "Cannot find VM", whatever it looks like.
 const vm = z.string().min(1).max(255);
 const count = z.int().positive();
+/** The largest table that a plan is made of takes less. */
+const maxTableCharacters = 900_000;
+const givenLink = z
+  .strictObject({
+    rate: z.number().nullable(),
+    rttMs: z.number().nullable(),
+    loss: z.number().nullable(),
+  })
+  .default({ rate: null, rttMs: null, loss: null });
 
 function command<T>(body: z.ZodType<T>, run: Command<T>["run"]): Command<unknown> {
   return { body, run: run as Command<unknown>["run"] };
@@ -50,8 +65,15 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
   })),
   show: command(z.strictObject({ vm }), async ({ agent }, body) => {
     const found = agent.require(body.vm);
-    const holders = Object.fromEntries(await new Holders(found.store.path).list());
-    return { event: "done", ...(await describe(agent, found)), definition: found.definition, holders };
+    const held = [...(await new Holders(found.store.path).list())].map(async ([site, id]) => {
+      const held = await found.store.find(id);
+      const seed = held !== null && !isRestartable(held);
+      return [site, { ...id, seed, lagMs: await lagOf(found.store, site) }] as const;
+    });
+    const holders = Object.fromEntries(await Promise.all(held));
+    const { definition } = found;
+    const tracking = await reportTracking(found);
+    return { event: "done", ...(await describe(agent, found)), definition, holders, tracking };
   }),
   define: command(z.strictObject({ text: z.string(), path: z.string() }), async ({ agent }, body) => {
     const defined = await agent.define(parseDefinition(body.text, body.path));
@@ -77,8 +99,49 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
       timeoutMs: count.nullable(),
       linkTimeoutMs: count.max(maxLinkTimeoutMs).default(defaultLinkTimeoutMs),
       bitsPerSecond: count.nullable(),
+      onDivergence: z.enum(divergencePolicies).default("wait"),
+      streams: count.max(maxStreams).default(1),
+      link: givenLink,
     }),
     ({ agent, signal, send }, body) => migrate(agent, body, signal, send),
+  ),
+  predict: command(
+    z.strictObject({
+      vm,
+      to: z.string().min(1).max(255),
+      downtimeLimitMs: count,
+      bitsPerSecond: count.nullable(),
+      streams: count.max(maxStreams).default(1),
+      link: givenLink,
+      awayMs: count.nullable().default(null),
+      when: z
+        .strictObject({
+          text: z.string().max(maxTableCharacters),
+          path: z.string(),
+          from: z.int().nullable(),
+          until: z.int().nullable(),
+        })
+        .nullable()
+        .default(null),
+    }),
+    ({ agent }, body) => answerPrediction(agent, body),
+  ),
+  predictions: command(z.strictObject({ vm }), ({ agent }, body) => answerHistory(agent, body.vm)),
+  sync: command(
+    z.strictObject({
+      vm,
+      to: z.string().min(1).max(255),
+      downtimeLimitMs: count,
+      timeoutMs: count.nullable(),
+      linkTimeoutMs: count.max(maxLinkTimeoutMs).default(defaultLinkTimeoutMs),
+      bitsPerSecond: count.nullable(),
+      repeated: z.boolean().default(false),
+      checkpoint: z.boolean().default(true),
+    }),
+    ({ agent, signal, send }, { repeated, checkpoint, ...body }) => {
+      const request = { ...body, purpose: checkpoint ? "checkpoint" : "seed" } as const;
+      return (repeated ? repeatedCopy : copyVm)(agent, request, signal, send);
+    },
   ),
   cancel: command(z.strictObject({ vm }), async ({ agent }, body) => {
     const { activity } = agent.require(body.vm);
@@ -91,6 +154,7 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
     const rows = generations.map(async (one) => ({
       generation: one.manifest.generation,
       root: one.manifest.root,
+      seed: !isRestartable(one),
       base: one.manifest.base?.generation ?? null,
       from: one.manifest.from,
       to: one.manifest.to,
@@ -116,13 +180,13 @@ export const commands: Readonly<Record<string, Command<unknown>>> = {
       await found.store.sweepImages();
       return numbers;
     });
-    agent.background("Tidying images", () => found.keepHouse(() => tidyImages(agent, found)));
+    tidyInBackground(agent, found);
     return { event: "done", vm: body.vm, removed };
   }),
   prunebranch: command(z.strictObject({ vm, branch: z.string().max(255) }), async ({ agent }, body) => {
     const found = agent.require(body.vm);
     await found.doing("prune", () => removeBranch(found.store, body.branch));
-    agent.background("Tidying images", () => found.keepHouse(() => tidyImages(agent, found)));
+    tidyInBackground(agent, found);
     return { event: "done", vm: body.vm, branch: body.branch };
   }),
   recover: command(
@@ -179,6 +243,7 @@ async function describeDisks({ store, definition }: ManagedVm): Promise<object[]
 async function describe(agent: Agent, found: ManagedVm): Promise<object> {
   const record = await agent.ownership.read(found.name);
   const { generations } = await found.store.list();
+  const newest = generations.at(-1);
   const { branches } = await found.store.branches.list();
   return {
     vm: found.name,
@@ -190,7 +255,8 @@ async function describe(agent: Agent, found: ManagedVm): Promise<object> {
     qmp: found.qemu?.kind === "attached" ? found.qemu.qmpPath : null,
     memoryBytes: found.definition.memoryBytes,
     machine: found.definition.machine,
-    newestGeneration: generations.at(-1)?.manifest.generation ?? null,
+    newestGeneration: newestRestartable(generations)?.manifest.generation ?? null,
+    newestSeed: newest && !isRestartable(newest) ? newest.manifest.generation : null,
     branches: branches.map(({ record: { name } }) => name),
     fencing: await isFencingOpen(found).catch(() => true),
     disks: await describeDisks(found),

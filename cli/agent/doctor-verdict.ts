@@ -192,10 +192,16 @@ function rivalry({ vm, site, ownership }: Facts, rival: PeerFinding): string {
 function plain(facts: Facts, explanation: string[], ways: WayOut[]): Verdict {
   const { vm, ownership, qemu, generations } = facts;
   explanation.push(whereItIs(facts));
-  const newest = generations.at(-1);
+  const newest = generations.findLast(({ seed }) => !seed);
+  const last = generations.at(-1);
+  if (last?.seed) {
+    explanation.push(
+      `Generation ${last.generation} is a seed, ${formatTime(last.ageMs)} old: the next leg builds on it, and it cannot be restarted.`,
+    );
+  }
   if (newest) {
     explanation.push(
-      `The newest generation here is ${newest.generation}, ${formatTime(newest.ageMs)} old` +
+      `The newest generation here${last?.seed ? " that can be restarted" : ""} is ${newest.generation}, ${formatTime(newest.ageMs)} old` +
         `${newest.checked ? "" : "; it was touched since it was checked, and is checked before it is used"}.`,
     );
   }

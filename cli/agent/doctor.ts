@@ -10,6 +10,7 @@ import { namesIn } from "../store/folder.ts";
 import { holdersFolder } from "../store/holders.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { OwnershipRecord } from "../store/ownership.ts";
+import { isRestartable } from "../store/restartable.ts";
 import type { Agent } from "./agent.ts";
 import { type BranchLine, describeBranches } from "./branch-list.ts";
 import { askPeers, heardOf } from "./claims.ts";
@@ -29,6 +30,8 @@ export interface PeerFinding {
 /** A retained generation. */
 export interface GenerationFinding {
   readonly generation: number;
+  /** True if it is only there to be built on, and cannot be restarted. */
+  readonly seed: boolean;
   readonly createdAt: string;
   readonly ageMs: number;
   /** False if a file of it was touched since it was checked: it is checked before it is used. */
@@ -99,6 +102,7 @@ async function collect(agent: Agent, vm: ManagedVm): Promise<Facts> {
     generations: await Promise.all(
       generations.map(async (one) => ({
         generation: one.manifest.generation,
+        seed: !isRestartable(one),
         createdAt: one.manifest.createdAt,
         ageMs: ageOf(one.manifest.createdAt),
         checked: await ledger.isUntouched(one),

@@ -120,7 +120,7 @@ async function halt(agent: Agent, vm: ManagedVm): Promise<void> {
       await killQemu(vm.runPath);
       return null;
     });
-    if (process) vm.adopt({ kind: "process", process, qmp: process.qmp }, () => {});
+    if (process) vm.adopt({ kind: "process", process, qmp: process.qmp, loaded: null }, () => {});
   }
   const { qemu } = vm;
   if (qemu === null || qemu.qmp.isClosed) return;

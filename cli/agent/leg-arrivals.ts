@@ -20,24 +20,36 @@ interface Arrival {
   readonly end: () => void;
 }
 
+/** A leg that is not under way so far. */
+interface Beginning {
+  readonly peer: string;
+  readonly vm: string;
+  /** Its source has said that it does not know it. */
+  denial: Error | null;
+  /** Resolves when the leg is under way, or cannot begin. */
+  readonly promise: Promise<void>;
+  readonly done: () => void;
+}
+
 /** The legs of one agent. */
 export class LegArrivals {
   private readonly legs = new Map<string, Arrival>();
   private readonly failures = new Map<string, string>();
   /** Legs whose `prepare` came and that are not under way so far. */
-  private readonly beginning = new Map<string, { promise: Promise<void>; done: () => void }>();
+  private readonly beginning = new Map<string, Beginning>();
 
   /**
    * A leg's `prepare` came. A source that comes back before the leg is under way waits for it: it would else hear that
    * its leg is not known, and begin it a second time. Call the result when the leg cannot begin.
    */
-  announce(legId: string): () => void {
+  announce(peer: string, prepare: MessageOf<"prepare">): () => void {
     const { promise, resolve } = deferred();
+    const { leg: id, vm } = prepare;
     const done = () => {
-      if (this.beginning.get(legId)?.promise === promise) this.beginning.delete(legId);
+      if (this.beginning.get(id)?.promise === promise) this.beginning.delete(id);
       resolve();
     };
-    this.beginning.set(legId, { promise, done });
+    this.beginning.set(id, { peer, vm: vm.name, denial: null, promise, done });
     return done;
   }
 
@@ -49,7 +61,9 @@ export class LegArrivals {
     });
     const id = prepare.leg;
     this.legs.set(id, { id, peer, vm: prepare.vm.name, epoch: prepare.epoch, leg, ended, end });
-    this.beginning.get(id)?.done();
+    const beginning = this.beginning.get(id);
+    leg.deny(beginning?.denial ?? null);
+    beginning?.done();
     return (failure) => {
       this.legs.delete(id);
       if (failure !== null) this.remember(id, failure);
@@ -75,8 +89,29 @@ export class LegArrivals {
     return false;
   }
 
-  /** The peer begins another leg of the VM: it has given up the one before. Resolves when that is gone. */
-  async supersede(peer: string, vm: string): Promise<void> {
+  /**
+   * A further connection for frames of a leg. Resolves when the leg has ended, or the connection was lost. Throws
+   * OperationError: "refused" if no such leg of this peer is under way here.
+   */
+  async join(connection: PeerConnection, message: MessageOf<"join">): Promise<void> {
+    await this.beginning.get(message.leg)?.promise;
+    const found = this.legs.get(message.leg);
+    if (found?.peer !== connection.site || found.vm !== message.vm) {
+      throw new OperationError("refused", `Cannot join a leg of ${message.vm}: it is not under way here`);
+    }
+    await found.leg.join(connection, message.stream);
+    const lost = new Promise<void>((resolve) => connection.onLost(() => resolve()));
+    await Promise.race([found.ended, lost]);
+  }
+
+  /** The peer begins a leg of the VM: it has given up those before. Resolves when they are gone. */
+  async supersede(peer: string, { leg, vm: { name: vm } }: MessageOf<"prepare">): Promise<void> {
+    const earlier: Promise<void>[] = [];
+    for (const [id, one] of this.beginning) {
+      if (id === leg) break;
+      if (one.peer === peer && one.vm === vm) earlier.push(one.promise);
+    }
+    await Promise.all(earlier);
     await this.cancel((one) => one.peer === peer && one.vm === vm, "its source has begun another leg");
   }
 
@@ -85,13 +120,19 @@ export class LegArrivals {
     await this.cancel((one) => one.vm === vm && one.epoch <= epoch, "its handover was refused");
   }
 
-  /** A peer says which legs of its own are under way: others that it has begun are over. */
+  /** A peer says which legs of its own are under way: others that it has begun are over, unless they are newer. */
   peerClaims(site: string, claims: readonly Claim[]): void {
     const live = new Map(claims.map(({ vm, leg }) => [vm, leg]));
-    void this.cancel(
-      (one) => one.peer === site && live.has(one.vm) && live.get(one.vm) !== one.id,
-      "its source does not know it any more",
-    );
+    const denialOf = (id: string, vm: string) =>
+      live.get(vm) === id
+        ? null
+        : new OperationError("failed", "The leg is over: its source does not know it any more");
+    for (const { id, peer, vm, leg } of this.legs.values()) {
+      if (peer === site && live.has(vm)) leg.deny(denialOf(id, vm));
+    }
+    for (const [id, one] of this.beginning) {
+      if (one.peer === site && live.has(one.vm)) one.denial = denialOf(id, one.vm);
+    }
   }
 
   private async cancel(isMeant: (one: Arrival) => boolean, why: string): Promise<void> {

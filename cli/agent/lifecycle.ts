@@ -4,6 +4,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { killBlockHost } from "../disk/block-host.ts";
+import { endLeftMerges } from "../disk/merge.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import { removeLegRemains } from "../leg/leg-remains.ts";
 import { endLeftMigration } from "../qemu/outgoing-migration.ts";
@@ -14,12 +15,16 @@ import type { Agent } from "./agent.ts";
 import { askPeers, findOverruling, type PeerAnswer } from "./claims.ts";
 import { requireUnclaimed, unaskedWarning } from "./contest.ts";
 import { fence, finishFencing, isFencingOpen } from "./fencing.ts";
+import { recognizeDisks } from "./frozen-disks.ts";
 import { endQemu, type ManagedVm } from "./managed-vm.ts";
 import { settleInBackground } from "./settle.ts";
+import { keepStanding } from "./standing.ts";
 import { adoptDisks, runAgain } from "./vm-disks.ts";
 import { launchFresh, lostWriteWarning, ownRamBlock } from "./vm-launch.ts";
 
 const attachTimeoutMs = 5_000;
+/** An agent that starts has other things to do first. */
+const startDelayMs = 30_000;
 
 /** Starts a VM with empty memory. Throws OperationError "refused" if another site may have it. */
 export async function startVm(agent: Agent, name: string): Promise<{ warning: string | null }> {
@@ -70,6 +75,7 @@ export async function attachVm(
     const qmp = await connectQmp(qmpPath);
     try {
       await checkAttached(vm, qmp);
+      await recognizeDisks(vm, qmp);
       await adoptDisks(vm, qmp);
       await ownForStart(agent, vm);
       await mkdir(vm.runPath, { recursive: true, mode: 0o700 });
@@ -134,6 +140,8 @@ async function findOne(agent: Agent, vm: ManagedVm, ask: () => Promise<PeerAnswe
     agent.log.info({ vm: vm.name }, "let a VM run on that an unfinished handover had stopped");
   }
   if (record.state === "owned" && vm.qemu) await removeLegRemains(vm.qemu.qmp, vm.runPath);
+  // A standing migration of the agent before has failed with it; the VM has moved only if it has a generation.
+  if (record.state === "owned" && record.generation > 0) keepStanding(agent, vm, startDelayMs);
 }
 
 /** Finds the QEMU of an agent before this one, if it still runs. */
@@ -141,10 +149,13 @@ async function findQemu(agent: Agent, vm: ManagedVm): Promise<void> {
   const process = await adoptQemu(vm.runPath);
   if (process) adopt(agent, vm, process);
   else await attachAgain(agent, vm);
+  if (vm.qemu === null) return;
+  await endLeftMerges(vm.qemu.qmp);
+  await recognizeDisks(vm, vm.qemu.qmp);
 }
 
 function adopt(agent: Agent, vm: ManagedVm, process: QemuProcess): void {
-  vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+  vm.adopt({ kind: "process", process, qmp: process.qmp, loaded: null }, () =>
     agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
   );
 }

@@ -1,21 +1,31 @@
 /** A leg out of this site, from the operator's word to the retained generation. */
 
 import { randomUUID } from "node:crypto";
-import { mayReceive } from "../config/permissions.ts";
-import { OperationError } from "../errors.ts";
+import { performance } from "node:perf_hooks";
+import { messageOf, OperationError } from "../errors.ts";
+import type { DivergencePolicy } from "../leg/divergence.ts";
 import { sendHolders } from "../leg/holders-exchange.ts";
-import type { ProgressEvent } from "../leg/progress.ts";
 import type { LegResult } from "../leg/source-context.ts";
-import { SourceLeg } from "../leg/source-leg.ts";
+import { SourceHandover } from "../leg/source-handover.ts";
+import type { LegEstimate } from "../predict/leg-estimate.ts";
+import type { GivenLink } from "../predict/link-figures.ts";
 import { isRunning } from "../qemu/qmp-client.ts";
-import type { PeerConnection } from "../wan/connection.ts";
 import type { Agent } from "./agent.ts";
 import { tellPeers } from "./claims.ts";
-import { tidyGenerations } from "./housekeeping.ts";
-import { type Activity, endQemu, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
+import { completeFrozenImages } from "./frozen-disks.ts";
+import { tidyGenerations, tidyIfOverdue } from "./housekeeping.ts";
+import {
+  checkMayLeave,
+  type LegEvent,
+  type LegWatch,
+  type LegWish,
+  sourceLegContext,
+} from "./leg-context.ts";
+import { estimateOf, recordLeg } from "./leg-record.ts";
+import { type Activity, legActivity, type ManagedVm, type RunningQemu } from "./managed-vm.ts";
+import { type PredictionReport, predictLegOf } from "./prediction.ts";
 import { settle, settleInBackground } from "./settle.ts";
 import { legDisks } from "./vm-disks.ts";
-import { acceleratorOf, ownRamBlock } from "./vm-launch.ts";
 
 /** How long a leg waits for a lost link, unless the operator says otherwise, in milliseconds. */
 export const defaultLinkTimeoutMs = 600_000;
@@ -29,15 +39,15 @@ export interface MigrateRequest {
   readonly timeoutMs: number | null;
   /** How long the leg waits for a lost link while the VM runs. */
   readonly linkTimeoutMs: number;
-  /** Highest rate of frames on the WAN, in bits a second; null: none. */
+  /** Highest rate of what is sent over the WAN, in bits a second; null: none. */
   readonly bitsPerSecond: number | null;
+  /** What is done if the guest changes faster than the link carries. */
+  readonly onDivergence: DivergencePolicy;
+  /** Connections that its frames may use, 1 to 16. */
+  readonly streams: number;
+  /** What the operator says of the link: for the prediction only. */
+  readonly link: GivenLink;
 }
-
-/** A line before the last one. */
-export type LegEvent =
-  | ProgressEvent
-  | { readonly event: "state"; readonly state: string }
-  | { readonly event: "link"; readonly link: "up" | "lost" };
 
 /** The last line of a migration. */
 export interface MigrateDone extends LegResult {
@@ -45,9 +55,11 @@ export interface MigrateDone extends LegResult {
   readonly vm: string;
   readonly from: string;
   readonly to: string;
-  /** No model predicts yet. */
-  readonly predictedMs: null;
-  readonly predictedWireBytes: null;
+  /** What was predicted before the first byte; null only where nothing at all was known. */
+  readonly predictedMs: number | null;
+  readonly predictedWireBytes: number | null;
+  /** The same with intervals that four of five legs are expected in. */
+  readonly prediction: LegEstimate | null;
 }
 
 /**
@@ -60,9 +72,10 @@ export async function migrate(
   signal: AbortSignal,
   onProgress: (event: LegEvent) => void,
 ): Promise<MigrateDone> {
+  const startedAt = performance.now();
   const vm = agent.require(request.vm);
-  checkMayLeave(agent, vm.name, request.to);
-  return await vm.doing("migrate", async (activity) => {
+  checkMayLeave(agent, vm.name, request.to, "migrate");
+  return await vm.doing(legActivity, async (activity) => {
     const record = await agent.ownership.read(vm.name);
     if (record.state !== "owned") {
       throw new OperationError(
@@ -81,7 +94,29 @@ export async function migrate(
     const timer = request.timeoutMs === null ? undefined : setTimeout(() => late.abort(), request.timeoutMs);
     const onStopped = () => clearTimeout(timer);
     try {
-      return await runLeg(agent, vm, qemu, request, activity, { signal: stop, onProgress, onStopped });
+      activity.state = "tidying";
+      await tidyIfOverdue(agent, vm, stop);
+      await completeFrozenImages(agent, vm, () => !stop.aborted);
+      activity.state = "negotiating";
+      // While the peer is asked what it holds; nothing of the VM is sent before it is done.
+      const predicted = predictLegOf(agent, vm, request, "quick").catch((error) => {
+        agent.log.warn({ vm: vm.name, reason: messageOf(error) }, "cannot predict the leg");
+        return null;
+      });
+      const watch = { signal: stop, onProgress, onStopped };
+      const result = await runLeg(
+        agent,
+        vm,
+        qemu,
+        { ...request, startedAt, predicted },
+        activity,
+        watch,
+      ).finally(() => predicted);
+      const report = await predicted;
+      await recordLeg(vm, request, report, result).catch((error) => {
+        agent.log.warn({ vm: vm.name, reason: messageOf(error) }, "cannot record what the leg took");
+      });
+      return doneOf(agent, request, result, report);
     } catch (error) {
       if (late.signal.aborted && error instanceof OperationError && error.reason === "aborted") {
         throw new OperationError(
@@ -98,71 +133,21 @@ export async function migrate(
   });
 }
 
-/** Default deny. A peer that is not known at all is told as such when it is dialled. */
-function checkMayLeave({ config }: Agent, vm: string, peer: string): void {
-  if (!Object.hasOwn(config.peers, peer) || mayReceive(config.peers, peer, vm)) return;
-  throw new OperationError(
-    "refused",
-    `Cannot migrate ${vm} to ${peer}: site ${config.site} does not allow it; add ${vm} to peers.${peer}.mayReceive ` +
-      "in its configuration and restart the agent",
-  );
-}
-
-/** How a leg is watched. */
-interface LegWatch {
-  readonly signal: AbortSignal;
-  readonly onProgress: (event: LegEvent) => void;
-  /** The VM is stopped for the switchover: no time limit ends the leg any more. */
-  readonly onStopped: () => void;
-}
-
 async function runLeg(
   agent: Agent,
   vm: ManagedVm,
   qemu: RunningQemu,
-  request: MigrateRequest,
+  request: MigrateRequest & Pick<LegWish, "startedAt" | "predicted">,
   activity: Activity,
   watch: LegWatch,
-): Promise<MigrateDone> {
-  const { signal, onProgress, onStopped } = watch;
-  const { config, log } = agent;
-  const paced = (connection: PeerConnection) => {
-    if (request.bitsPerSecond !== null) connection.limitRate(request.bitsPerSecond / 8);
-    return connection;
-  };
+): Promise<LegResult> {
+  const { log } = agent;
   const legId = randomUUID();
   activity.leg = legId;
-  const leg = new SourceLeg({
-    legId,
-    site: config.site,
-    peer: request.to,
-    definition: vm.definition,
-    ramBlock: ownRamBlock,
-    accelerator: await acceleratorOf(qemu.qmp),
-    qmp: qemu.qmp,
-    store: vm.store,
-    ownership: agent.ownership,
-    key: await agent.keys.readOrMake(vm.name),
+  const leg = new SourceHandover({
+    ...(await sourceLegContext(agent, vm, qemu, { ...request, legId }, activity, watch)),
     disks: await legDisks(vm, qemu.qmp),
-    runPath: vm.runPath,
-    downtimeLimitMs: request.downtimeLimitMs,
-    signal,
-    connect: async () => paced(await agent.connect(request.to)),
-    reconnect: async () => paced(await agent.dialPeer(request.to)),
-    linkTimeoutMs: request.linkTimeoutMs,
-    onLink: (isUp) => onProgress({ event: "link", link: isUp ? "up" : "lost" }),
-    onProgress: (event) => {
-      activity.progress = event;
-      onProgress(event);
-    },
-    onState: (state) => {
-      activity.state = state;
-      log.info({ vm: vm.name, to: request.to, state }, "leg");
-      onProgress({ event: "state", state });
-      if (state === "stopped") onStopped();
-    },
-    warn: (message) => log.warn({ vm: vm.name }, message),
-    endQemu: () => endQemu(vm, qemu),
+    standing: await vm.tracking.forLeg(),
   });
   const outcome = await leg.run().catch((error) => {
     activity.leg = null;
@@ -180,6 +165,13 @@ async function runLeg(
           "the agent asks again until the peer answers",
       );
     }
+    if (settled === "taken-back" && !(await vm.isRunningHere())) {
+      throw new OperationError(
+        "failed",
+        `Migration failed: ${request.to} could not run ${vm.name}, and it cannot run on here yet; the agent's log says why, ` +
+          "and it is tried again and again",
+      );
+    }
     if (settled === "taken-back") {
       throw new OperationError(
         "aborted",
@@ -191,24 +183,43 @@ async function runLeg(
       "it runs there; the connection was lost before the peer said so",
     );
     agent.background("Tidying generations", () => tidyGenerations(agent, vm));
-    return doneOf(agent, request, outcome.resultIfThere());
+    return outcome.resultIfThere();
   }
   const { connection, sealed, core, result } = outcome;
   agent.background(`Telling ${request.to} what other sites hold`, async () => {
     try {
       if (sealed) {
         const key = await agent.keys.readOrMake(vm.name);
-        await sendHolders({ core, connection, store: vm.store, ownSite: config.site, key, current: sealed });
+        await sendHolders({
+          core,
+          connection,
+          store: vm.store,
+          ownSite: agent.config.site,
+          key,
+          current: sealed,
+        });
       }
     } finally {
       connection.close();
       await tidyGenerations(agent, vm);
     }
   });
-  return doneOf(agent, request, result);
+  return result;
 }
 
-function doneOf({ config }: Agent, { vm, to }: MigrateRequest, result: LegResult): MigrateDone {
+function doneOf(
+  { config }: Agent,
+  { vm, to }: MigrateRequest,
+  result: LegResult,
+  report: PredictionReport | null,
+): MigrateDone {
+  const prediction = estimateOf(report);
   const fields = { event: "done", vm, from: config.site, to } as const;
-  return { ...fields, ...result, predictedMs: null, predictedWireBytes: null };
+  return {
+    ...fields,
+    ...result,
+    predictedMs: prediction?.totalMs?.value ?? null,
+    predictedWireBytes: prediction?.wireBytes?.value ?? null,
+    prediction,
+  };
 }

@@ -17,6 +17,7 @@ export function forbids(peers: SiteConfig["peers"], peer: string, message: Messa
     case "prepare":
       return forbidsSending(peers, peer, message.vm.name);
     case "resume":
+    case "join":
       return forbidsSending(peers, peer, message.vm);
     case "settle": {
       const { vm } = message;

@@ -18,6 +18,8 @@ export class PeerPool {
   private readonly told = new Map<string, string>();
   private readonly ready = new Map<string, PeerConnection>();
   private readonly dialling = new Set<string>();
+  /** Ends the pause before the next try. */
+  private readonly pauses = new Map<string, AbortController>();
   private readonly stopped = new AbortController();
 
   /** `onRefused` is told of a peer that is there, but does not trust this site or is not trusted: time heals neither. */
@@ -36,6 +38,11 @@ export class PeerPool {
     this.open(site).finally(() => this.dialling.delete(site));
   }
 
+  /** The peer has dialled this site, so it is there: one that was away is tried again now. */
+  met(site: string): void {
+    this.pauses.get(site)?.abort();
+  }
+
   /** The ready connection, or a new one; another is made ready in its place. Throws OperationError. */
   async take(site: string): Promise<PeerConnection> {
     const connection = this.ready.get(site);
@@ -43,6 +50,12 @@ export class PeerPool {
     if (!connection?.isOpen) return await this.dial(site);
     connection.beginCount();
     return connection;
+  }
+
+  /** The ready connection, which stays there; null if there is none. */
+  peek(site: string): PeerConnection | null {
+    const connection = this.ready.get(site);
+    return connection?.isOpen ? connection : null;
   }
 
   /** Closes what is ready and dials no more. */
@@ -69,7 +82,11 @@ export class PeerPool {
       } catch (error) {
         // A peer that is away is no event: who asks for it will be told.
         if (error instanceof OperationError && error.reason === "refused") this.tell(site, error.message);
-        await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
+        const pause = new AbortController();
+        this.pauses.set(site, pause);
+        const ends = AbortSignal.any([signal, pause.signal]);
+        await sleep(waitMs, undefined, { signal: ends, ref: false }).catch(() => {});
+        this.pauses.delete(site);
       }
     }
   }

@@ -41,6 +41,9 @@ async function serve(agent: Agent, connection: PeerConnection, incoming: Incomin
       return false;
     case "resume":
       return await resumeLeg(agent, connection, message);
+    case "join":
+      await agent.arrivals.join(connection, message);
+      return false;
     case "claims":
       await answerClaims(agent, connection, message);
       return true;

@@ -1,21 +1,25 @@
-/** A leg into this site, from the peer's word to what follows when the VM runs here. */
+/** A leg into this site, from the peer's word to what follows when the VM runs here, or its copy is kept. */
 
 import { fromHex } from "../../src/bytes.ts";
 import { loadCore } from "../../src/core.ts";
 import type { VmDefinition } from "../config/vm-definition.ts";
 import { defaultGranularityBytes } from "../disk/dirty-bitmaps.ts";
 import { messageOf, OperationError } from "../errors.ts";
+import type { DestinationLegContext } from "../leg/destination-context.ts";
+import { DestinationCopy } from "../leg/destination-copy.ts";
 import { DestinationLeg } from "../leg/destination-leg.ts";
 import { receiveHolders } from "../leg/holders-exchange.ts";
 import { killQemu } from "../qemu/process.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
+import type { OwnershipRecord } from "../store/ownership.ts";
 import type { PeerConnection } from "../wan/connection.ts";
-import type { MessageOf } from "../wan/messages.ts";
+import type { LegPurpose, MessageOf } from "../wan/messages.ts";
 import type { Agent } from "./agent.ts";
 import { checkArrival } from "./arrival-check.ts";
 import { isFencingOpen } from "./fencing.ts";
-import { tidyGenerations } from "./housekeeping.ts";
-import type { ManagedVm } from "./managed-vm.ts";
+import { tidyGenerations, tidyIfOverdue } from "./housekeeping.ts";
+import { copyArrival, loadedState, type ManagedVm } from "./managed-vm.ts";
+import { keepStanding } from "./standing.ts";
 import { startBlockHost } from "./vm-confinement.ts";
 import { checkDefinition, launchOnImage } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
@@ -32,7 +36,7 @@ export async function receiveLeg(
   connection: PeerConnection,
   prepare: MessageOf<"prepare">,
 ): Promise<void> {
-  const cannotBegin = agent.arrivals.announce(prepare.leg);
+  const cannotBegin = agent.arrivals.announce(connection.site, prepare);
   try {
     await receive(agent, connection, prepare);
   } finally {
@@ -46,19 +50,20 @@ async function receive(
   prepare: MessageOf<"prepare">,
 ): Promise<void> {
   const { config, ownership, keys, log, arrivals } = agent;
-  await arrivals.supersede(connection.site, prepare.vm.name);
+  await arrivals.supersede(connection.site, prepare);
   const definition = arrivingDefinition(agent, prepare);
   await checkArrival(config, agent.find(definition.name), prepare.vm);
   await checkDefinition(config, definition);
   const known = await ownership.read(prepare.vm.name);
-  checkOwnership(agent, prepare, known);
+  checkOwnership(agent, connection.site, prepare, known);
   const key = fromHex(prepare.key);
   await keys.accept(prepare.vm.name, key);
   const isNew = agent.find(definition.name) === null;
   const vm = await agent.save(definition);
   let end: (failure: string | null) => void = () => {};
-  const received = vm.doing("receive", async (activity) => {
-    checkOwnership(agent, prepare, await ownership.read(vm.name));
+  const isCopy = prepare.purpose !== "handover";
+  const received = vm.doing(isCopy ? copyArrival : "receive", async (activity) => {
+    checkOwnership(agent, connection.site, prepare, await ownership.read(vm.name));
     if (vm.qemu) throw new OperationError("refused", `Cannot take ${vm.name}: it runs here`);
     if (await isFencingOpen(vm)) {
       throw new OperationError(
@@ -70,7 +75,8 @@ async function receive(
     await vm.store.prepare();
     await vm.store.sweep();
     await noteOwner(agent, vm, prepare, connection.site);
-    const leg = new DestinationLeg({
+    await tidyIfOverdue(agent, vm, activity.cancel.signal);
+    const context: DestinationLegContext = {
       site: config.site,
       connection,
       prepare,
@@ -96,12 +102,16 @@ async function receive(
         log.info({ vm: vm.name, from: connection.site, state }, "leg");
       },
       warn: (message) => log.warn({ vm: vm.name }, message),
-    });
+    };
+    const leg = isCopy ? new DestinationCopy(context) : new DestinationLeg(context);
+    if (isCopy) endWith(activity.cancel.signal, leg, prepare.purpose);
     end = arrivals.add(connection.site, prepare, leg);
     const { process, generation } = await leg.run();
-    vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
-      log.warn({ vm: vm.name }, "its QEMU has ended"),
-    );
+    if (process) {
+      const loaded = loadedState(agent, vm, generation);
+      const onEnd = () => log.warn({ vm: vm.name }, "its QEMU has ended");
+      vm.adopt({ kind: "process", process, qmp: process.qmp, loaded }, onEnd);
+    }
     return { generation, leg };
   });
   try {
@@ -110,10 +120,25 @@ async function receive(
     leg.endLink();
     end(null);
   } catch (error) {
-    if (isNew) await agent.forget(vm);
+    if (isNew) {
+      await agent
+        .forget(vm)
+        .catch((problem) =>
+          log.warn({ vm: vm.name, reason: messageOf(problem) }, "what the leg has left stays"),
+        );
+    }
+    // Whatever happened before: a leg that follows waits for this.
     end(messageOf(error));
     throw error;
   }
+}
+
+/** A copy is nothing that this site cannot do without: whoever needs the VM here ends its arrival. */
+function endWith(signal: AbortSignal, leg: DestinationLeg, purpose: LegPurpose): void {
+  const onAbort = () =>
+    leg.cancel(new OperationError("failed", `The ${purpose} is over: its arrival was cancelled`));
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort);
 }
 
 /** From now on it is known here, whatever becomes of the leg, that another site has the VM: it must not be started anew. */
@@ -125,13 +150,16 @@ async function noteOwner(
 ): Promise<void> {
   await vm.exclusively(async () => {
     const record = await agent.ownership.read(vm.name);
-    if (record.state !== "none") return;
-    const epoch = Math.max(record.epoch, prepare.epoch - 1);
+    // In a handover the epoch is the one that begins with it.
+    const current = prepare.purpose === "handover" ? prepare.epoch - 1 : prepare.epoch;
+    const isNews = prepare.purpose !== "handover" && record.state === "away" && current > record.epoch;
+    if (record.state !== "none" && !isNews) return;
+    const epoch = Math.max(record.epoch, current);
     await agent.ownership.write({ ...record, state: "away", epoch, peer });
   });
 }
 
-/** The VM runs here: what follows while it does. */
+/** The VM runs here, or its copy is kept: what follows. */
 async function afterArrival(
   agent: Agent,
   vm: ManagedVm,
@@ -141,7 +169,8 @@ async function afterArrival(
 ): Promise<void> {
   const { config, log } = agent;
   const { qemu } = vm;
-  if (qemu) agent.background("Warming up memory", () => warmUp(vm, qemu.qmp));
+  const warm = qemu ? warmUp(vm, qemu.qmp) : Promise.resolve();
+  agent.background("Warming up memory", () => warm);
   // Where the link is lost nobody waits for it but this.
   const connection = await leg.handOut(confirmedTimeoutMs);
   // A leg onwards that is asked for at once waits for this: it may be what makes it a return leg.
@@ -155,7 +184,14 @@ async function afterArrival(
     .catch((error) =>
       log.warn({ vm: vm.name, reason: messageOf(error) }, "what other sites hold stays unknown"),
     );
-  agent.background("Tidying generations", () => tidyGenerations(agent, vm));
+  agent.background("Tidying generations", async () => {
+    try {
+      await tidyGenerations(agent, vm);
+    } finally {
+      await warm.catch(() => {});
+      if (vm.qemu === qemu) keepStanding(agent, vm);
+    }
+  });
 }
 
 /** What comes from the peer is only the machine's shape; arguments are this site's own. */
@@ -167,34 +203,43 @@ function arrivingDefinition(agent: Agent, { vm: given }: MessageOf<"prepare">): 
       `Cannot take ${given.name}: it is defined here with ${known.definition.memoryBytes} bytes of memory, not ${given.memoryBytes}`,
     );
   }
-  const args = agent.config.arrivals[given.name]?.args ?? known?.definition.args ?? [];
+  const own = agent.config.arrivals[given.name];
+  const args = own?.args ?? known?.definition.args ?? [];
+  const tracking = own?.tracking ?? known?.definition.tracking ?? "scan";
   const { accelerator, disks, ...shape } = given;
   const ownDisks = disks.map(({ name, lengthBytes, bus }) => {
     const before = known?.definition.disks.find(({ id }) => id === name);
     const granularityBytes = before?.granularityBytes ?? defaultGranularityBytes;
-    const own = {
+    const ownFields = {
       file: before?.file ?? null,
       format: before?.format ?? null,
       cache: before?.cache ?? "writeback",
     };
-    return { ...own, id: name, bus, sizeBytes: lengthBytes, granularityBytes } as const;
+    return { ...ownFields, id: name, bus, sizeBytes: lengthBytes, granularityBytes } as const;
   });
-  return { ...shape, accel: known?.definition.accel ?? [accelerator], args, disks: ownDisks };
+  return { ...shape, accel: known?.definition.accel ?? [accelerator], args, tracking, disks: ownDisks };
 }
 
 function checkOwnership(
   agent: Agent,
+  peer: string,
   prepare: MessageOf<"prepare">,
-  record: { readonly state: string; readonly epoch: number; readonly refusedEpoch: number },
+  record: OwnershipRecord,
 ): void {
   const { name } = prepare.vm;
+  const isOwnEpoch = prepare.purpose !== "handover" && prepare.epoch === record.epoch;
+  if (isOwnEpoch && record.state === "away" && record.peer !== peer) {
+    throw new OperationError("refused", `Cannot take ${name}: ${record.peer} has it, not ${peer}`);
+  }
   if (record.state === "owned" || record.state === "released") {
     throw new OperationError(
       "refused",
       `Cannot take ${name}: site ${agent.config.site} owns it itself (${record.state})`,
     );
   }
-  if (prepare.epoch <= record.epoch || prepare.epoch <= record.refusedEpoch) {
+  // A handover begins an epoch, a copy is made in that of the VM's owner.
+  const isOld = prepare.purpose === "handover" ? prepare.epoch <= record.epoch : prepare.epoch < record.epoch;
+  if (isOld || prepare.epoch <= record.refusedEpoch) {
     throw new OperationError(
       "refused",
       `Cannot take ${name}: epoch ${prepare.epoch} is older than what is known here`,

@@ -30,7 +30,8 @@ export function ageOf(createdAt: string): number {
 export function refusal(vm: ManagedVm, hearsay: Hearsay, chosen: Restartable): OperationError {
   const { record } = hearsay;
   const owner = ownerOf(hearsay);
-  const why = record.state === "released" ? `its handover to ${owner} is in doubt` : `${owner} has it`;
+  const known = owner === null ? "no site is known to own it" : `${owner} has it`;
+  const why = record.state === "released" ? `its handover to ${owner ?? "another site"} is in doubt` : known;
   return new OperationError(
     "refused",
     `Cannot recover ${vm.name} here: ${[why, ...tidings(hearsay)].join("; ")}; ` +
@@ -44,7 +45,9 @@ export function lossOf(vm: ManagedVm, hearsay: Hearsay, chosen: Restartable): st
   const isRunning = hearsay.heard.some(({ site, state }) => site === owner && state === "owned");
   const rest = isRunning
     ? `the VM at ${owner} is stopped as soon as it hears of this, and what is newer there is kept there as a branch`
-    : `make sure that ${owner} never runs ${vm.name} again: its copy is stopped only when its agent hears of this`;
+    : owner === null
+      ? `make sure that ${vm.name} runs nowhere else`
+      : `make sure that ${owner} never runs ${vm.name} again: its copy is stopped only when its agent hears of this`;
   return `${lossText(vm, hearsay, chosen, "are not in it")}; ${rest}`;
 }
 
@@ -63,10 +66,10 @@ function sayingOf({ state, epoch }: HeardClaim): string {
   return state === "away" ? `it does not have the VM (epoch ${epoch})` : "it never had the VM";
 }
 
-/** Who has the VM as far as is known. */
-function ownerOf({ record, heard }: Hearsay): string {
+/** Who has the VM as far as is known; null if nobody is known to have it, such as a VM that was imported. */
+function ownerOf({ record, heard }: Hearsay): string | null {
   const newest = heard.filter(({ state }) => state === "owned").sort((a, b) => b.epoch - a.epoch)[0];
-  return newest?.site ?? (record.peer || "another site");
+  return newest?.site ?? (record.peer || null);
 }
 
 function advice(vm: ManagedVm, hearsay: Hearsay): string {
@@ -74,6 +77,7 @@ function advice(vm: ManagedVm, hearsay: Hearsay): string {
   if (hearsay.heard.some(({ site, state }) => site === owner && state === "owned")) {
     return `know that the VM at ${owner} is stopped (fenced) as soon as it hears of it; 'bfmig migrate' there loses nothing`;
   }
+  if (owner === null) return `make sure that ${vm.name} runs nowhere else`;
   return `fence ${owner} (make sure that it can never run ${vm.name} again)`;
 }
 

@@ -6,12 +6,14 @@ import { OperationError } from "../errors.ts";
 import type { StoredBranch } from "../store/branches.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
+import { isRestartable, newestRestartable } from "../store/restartable.ts";
 import type { Agent } from "./agent.ts";
 import { askPeers, heardOf, tellPeers } from "./claims.ts";
 import { requireUncontested, unaskedWarning } from "./contest.ts";
 import { finishFencingNow } from "./fencing.ts";
-import { endQemu, type ManagedVm } from "./managed-vm.ts";
+import { endQemu, loadedState, type ManagedVm } from "./managed-vm.ts";
 import { ageOf, type Hearsay, lossOf, refusal } from "./recover-words.ts";
+import { keepStanding } from "./standing.ts";
 import { overlaysOnGeneration, recordRecovered, runAgain } from "./vm-disks.ts";
 import { launchFresh, launchFromGeneration } from "./vm-launch.ts";
 import { warmUp } from "./warm-up.ts";
@@ -50,6 +52,8 @@ export interface Recovery {
  */
 export async function recover(agent: Agent, name: string, request: RecoverRequest): Promise<Recovery> {
   const vm = agent.require(name);
+  // Its source may be gone for good, and nobody waits for its link then.
+  if (request.force) await vm.endArrivingCopy();
   const recovery = await vm.doing("recover", () => recoverNow(agent, vm, request));
   if (recovery.loss !== null) {
     agent.log.warn({ vm: name, epoch: recovery.epoch, loss: recovery.loss }, "recovered by force");
@@ -75,6 +79,7 @@ async function recoverNow(agent: Agent, vm: ManagedVm, request: RecoverRequest):
   const epoch = isForced ? newest + 2 : record.epoch;
   const own = async (generation: number) => {
     const current = await agent.ownership.read(name);
+    if (current.state === "owned" && current.epoch === epoch && current.generation === generation) return;
     await agent.ownership.write({ ...current, state: "owned", epoch, generation });
   };
   const loss = isForced ? lossOf(vm, hearsay, chosen) : null;
@@ -123,11 +128,22 @@ async function choose(vm: ManagedVm, { generation: number, branch: name }: Recov
     };
   }
   const { generations, unusable } = await vm.store.list();
-  const state =
-    number === null ? generations.at(-1) : generations.find(({ manifest }) => manifest.generation === number);
+  const newest = newestRestartable(generations);
+  const state = number === null ? newest : generations.find(({ manifest }) => manifest.generation === number);
+  if (state && !isRestartable(state)) {
+    const other = newest
+      ? `the newest that can be is generation ${newest.manifest.generation}: leave --generation out to restart it`
+      : "there is none here that can be; 'bfmig sync --checkpoint' makes one where the VM runs";
+    throw new OperationError(
+      "usage",
+      `Cannot recover ${vm.name} from generation ${number}: it is a seed, which legs build on and which cannot be restarted; ${other}`,
+    );
+  }
   const which = number === null ? "no generation" : `no generation ${number}`;
+  const onlySeeds =
+    generations.length > 0 && number === null ? " that can be restarted (only seeds are here)" : "";
   const [broken] = unusable;
-  const missing = `${which} is retained here${broken ? `; ${broken.directory} is not usable: ${broken.reason}` : ""}`;
+  const missing = `${which}${onlySeeds} is retained here${broken ? `; ${broken.directory} is not usable: ${broken.reason}` : ""}`;
   return { branch: null, state: state ?? null, missing };
 }
 
@@ -155,7 +171,7 @@ async function restart(
 ): Promise<void> {
   await killBlockHost(vm.runPath);
   const overlays = await overlaysOnGeneration(agent.config, vm, generation.manifest);
-  const process = await launchFromGeneration(agent.config, vm, generation, overlays);
+  const process = await launchFromGeneration(agent.core, agent.config, vm, generation, overlays);
   try {
     await recordRecovered(vm, overlays);
     await vm.exclusively(own);
@@ -164,13 +180,15 @@ async function restart(
     await process.kill();
     throw error;
   }
-  vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+  const loaded = loadedState(agent, vm, generation);
+  vm.adopt({ kind: "process", process, qmp: process.qmp, loaded }, () =>
     agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
   );
   agent.background("Warming up memory", async () => {
     // After the command that recovers has ended: any activity of the VM ends the warming.
     await sleep(warmUpDelayMs);
     await warmUp(vm, process.qmp);
+    if (vm.qemu?.kind === "process" && vm.qemu.process === process) keepStanding(agent, vm);
   });
 }
 
@@ -191,7 +209,7 @@ async function startFromDisks(
   await recordRecovered(vm, next);
   await vm.exclusively(() => own(record.generation));
   const process = await launchFresh(agent.config, vm);
-  vm.adopt({ kind: "process", process, qmp: process.qmp }, () =>
+  vm.adopt({ kind: "process", process, qmp: process.qmp, loaded: null }, () =>
     agent.log.warn({ vm: vm.name }, "its QEMU has ended"),
   );
   // The VM writes to these very images: they are no state of their own any more.

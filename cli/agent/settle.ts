@@ -49,7 +49,7 @@ export async function settle(agent: Agent, vm: ManagedVm): Promise<Settlement> {
       return "away";
     }
     await agent.ownership.write({ ...record, state: "owned", epoch: record.epoch + 1 });
-    if (vm.qemu && !(await isRunning(vm.qemu.qmp))) await runAgain(vm, vm.qemu.qmp);
+    await letRun(agent, vm);
     return "taken-back";
   });
   // Somebody may have recovered the VM by force meanwhile, and must hear that it is here.
@@ -65,6 +65,25 @@ export async function settleInBackground(agent: Agent, vm: ManagedVm, signal: Ab
   }
 }
 
+/** Lets a VM run that is this site's again. What hinders it, such as a full disk, may pass: then it is tried again and again. */
+async function letRun(agent: Agent, vm: ManagedVm): Promise<void> {
+  const { qemu } = vm;
+  if (qemu === null || (await isRunning(qemu.qmp))) return;
+  try {
+    await runAgain(vm, qemu.qmp);
+  } catch (error) {
+    agent.log.error({ vm: vm.name, reason: messageOf(error) }, "The VM is here again, but cannot run on yet");
+    agent.background(`Letting ${vm.name} run on`, async () => {
+      await sleep(retryEveryMs, undefined, { signal: agent.ending }).catch(() => {});
+      await vm.exclusively(async () => {
+        const { state } = await agent.ownership.read(vm.name);
+        // Another one is in its place, or it was fenced.
+        if (state === "owned" && vm.qemu === qemu && !agent.ending.aborted) await letRun(agent, vm);
+      });
+    });
+  }
+}
+
 /** The other side: answers durably. A refusal is recorded before it is told. */
 export async function answerSettle(
   agent: Agent,
@@ -73,7 +92,11 @@ export async function answerSettle(
 ): Promise<void> {
   const { vm: name, epoch } = message;
   const vm = agent.find(name);
+  // A VM that was never defined here was never taken over either, and nothing can be on its way.
+  const unknown = { type: "settled", vm: name, epoch, newest: 0, outcome: "refused" } as const;
   const decide = async (): Promise<MessageOf<"settled">> => {
+    // The leg that it came with has failed meanwhile, and nothing is left of it.
+    if (agent.find(name) === null) return unknown;
     const record = await agent.ownership.read(name);
     const answer = { type: "settled", vm: name, epoch, newest: record.epoch } as const;
     if (record.refusedEpoch >= epoch) return { ...answer, outcome: "refused" };
@@ -81,8 +104,6 @@ export async function answerSettle(
     await agent.ownership.write({ ...record, refusedEpoch: epoch });
     return { ...answer, outcome: "refused" };
   };
-  // A VM that was never defined here was never taken over either, and nothing can be on its way.
-  const unknown = { type: "settled", vm: name, epoch, newest: 0, outcome: "refused" } as const;
   connection.send(vm ? await vm.exclusively(decide) : unknown);
 }
 

@@ -6,24 +6,41 @@ import { type Merge, mergeImages, planMerge } from "../disk/merge.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { Agent } from "./agent.ts";
+import { completeFrozenImages } from "./frozen-disks.ts";
 import type { ManagedVm } from "./managed-vm.ts";
 import { startBlockHost } from "./vm-confinement.ts";
 
 /** A chain with more images is merged even if a leg has to wait for it: else legs in quick order would let it grow. */
 export const longChainImages = 24;
 
-/** Removes and merges images of a VM. Ends early when the VM is wanted for something else. */
-export async function tidyImages(agent: Agent, vm: ManagedVm): Promise<void> {
+/** Images over one another, of the disk with most of them. */
+export async function longestChain({ definition, store: { images } }: ManagedVm): Promise<number> {
+  const { images: current } = await images.current();
+  const lengths = definition.disks.map(async ({ id }) =>
+    current[id] === undefined ? 0 : (await images.chain(current[id])).length,
+  );
+  return Math.max(0, ...(await Promise.all(lengths)));
+}
+
+/** Removes and merges images of a VM when nobody wants it. */
+export function tidyInBackground(agent: Agent, vm: ManagedVm): void {
+  const mayGoOn = () => vm.activity === null && !agent.ending.aborted;
+  agent.background("Tidying images", () => vm.keepHouse(() => tidyImages(agent, vm, mayGoOn)));
+}
+
+/** Removes and merges images of a VM. Ends early when it may not go on. */
+export async function tidyImages(agent: Agent, vm: ManagedVm, mayGoOn: () => boolean): Promise<void> {
   const key = await agent.keys.read(vm.name);
   const { state } = await agent.ownership.read(vm.name);
   // While a handover is in doubt QEMU has let go of its images, and may take them again at any moment.
   if (key === null || state === "released" || vm.definition.disks.length === 0) return;
+  await completeFrozenImages(agent, vm, mayGoOn);
   await vm.store.images.forgetAside();
   await vm.store.sweepImages();
   for (const { id } of vm.definition.disks) {
-    while (vm.activity === null && !agent.ending.aborted) {
+    while (mayGoOn()) {
       const plan = await planFor(vm, id);
-      if (plan === null || !(await carryOut(agent, vm, key, plan))) break;
+      if (plan === null || !(await carryOut(agent, vm, key, plan, mayGoOn))) break;
       await vm.store.sweepImages();
       agent.log.info({ vm: vm.name, disk: id, images: plan.merge.images.length }, "merged disk images");
     }
@@ -50,15 +67,16 @@ async function planFor(vm: ManagedVm, disk: string): Promise<Plan | null> {
   return merge && { chain, merge };
 }
 
-/** Returns false if it was given up because the VM is wanted. */
+/** Returns false if it was given up because it may not go on. */
 async function carryOut(
   agent: Agent,
   vm: ManagedVm,
   key: Uint8Array,
   { chain, merge }: Plan,
+  mayGoOn: () => boolean,
 ): Promise<boolean> {
   const { store, qemu } = vm;
-  const isWanted = () => !agent.ending.aborted && (vm.activity === null || chain.length > longChainImages);
+  const isWanted = () => mayGoOn() || (chain.length > longChainImages && !agent.ending.aborted);
   const ledger = new IntegrityLedger(store);
   const { generations } = await store.list();
   const intact = [];

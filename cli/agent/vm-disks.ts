@@ -166,6 +166,21 @@ export async function legDisks(
   );
 }
 
+/** The node and file that each disk of a running VM stands on, by the disk's id; those that QEMU does not have are left out. */
+export async function attachedNodes(
+  { definition }: ManagedVm,
+  qmp: QmpClient,
+): Promise<Map<string, { readonly node: string; readonly filename: string }>> {
+  const devices = definition.disks.length === 0 ? [] : await qmp.execute<BlockDevice[]>("query-block");
+  const found = new Map<string, { node: string; filename: string }>();
+  for (const disk of definition.disks) {
+    const inserted = deviceOf(devices, disk);
+    if (!inserted) continue;
+    found.set(disk.id, { node: String(inserted["node-name"]), filename: inserted.image.filename });
+  }
+  return found;
+}
+
 /** Takes note of the disks of a VM that somebody else started. */
 export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
   const { definition, store } = vm;
@@ -196,12 +211,15 @@ export async function adoptDisks(vm: ManagedVm, qmp: QmpClient): Promise<void> {
 }
 
 function findDevice(devices: readonly BlockDevice[], disk: VmDisk): NonNullable<BlockDevice["inserted"]> {
-  const { id } = disk;
+  return deviceOf(devices, disk) ?? diskError("failed", disk, "QEMU has no block device of that id");
+}
+
+function deviceOf(devices: readonly BlockDevice[], { id }: VmDisk): BlockDevice["inserted"] {
   const found = devices.find(
     ({ device, qdev, inserted }) =>
       inserted?.["node-name"] === id || device === id || qdev === id || qdev?.includes(`/peripheral/${id}/`),
   );
-  return found?.inserted ?? diskError("failed", disk, "QEMU has no block device of that id");
+  return found?.inserted;
 }
 
 async function overlayOn(

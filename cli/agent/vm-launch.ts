@@ -1,6 +1,6 @@
 /** Starting QEMU for a VM: afresh, waiting for a leg, or from a retained generation. */
 
-import { type Core, loadCore } from "../../src/core.ts";
+import type { Core } from "../../src/core.ts";
 import { placeRegions } from "../../src/generation/geometry.ts";
 import type { Accelerator } from "../../src/generation/manifest.ts";
 import type { SiteConfig } from "../config/site-config.ts";
@@ -8,7 +8,6 @@ import type { VmDefinition } from "../config/vm-definition.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
 import { OperationError } from "../errors.ts";
 import { IncomingFeed } from "../leg/incoming-feed.ts";
-import { legCoreBytes } from "../leg/leg-core.ts";
 import {
   checkCpuModel,
   checkExtraArguments,
@@ -20,7 +19,7 @@ import {
 } from "../qemu/arguments.ts";
 import { confinementOf } from "../qemu/confinement.ts";
 import { checkSandboxedArguments } from "../qemu/confinement-arguments.ts";
-import { startIncoming } from "../qemu/incoming-migration.ts";
+import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
 import { lostWriteRisk, probeQemu, usableAccelerators } from "../qemu/probe.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../qemu/process.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
@@ -39,7 +38,10 @@ import { currentChains, diskSpecs, prepareDisks } from "./vm-disks.ts";
 export const ownRamBlock = "pc.ram";
 
 /** Throws OperationError unless the definition can run here, and come back here, safely. */
-export async function checkDefinition(config: SiteConfig, definition: VmDefinition): Promise<void> {
+export async function checkDefinition(
+  config: Pick<SiteConfig, "qemu">,
+  definition: VmDefinition,
+): Promise<void> {
   checkMachineType(definition.machine);
   checkCpuModel(definition.cpu);
   const args = [...config.qemu.args, ...definition.args];
@@ -85,16 +87,16 @@ export async function launchOnImage(
 
 /**
  * Starts a QEMU with the state of a generation, paused: mapped image, pages above it, device state; `overlays` are
- * the images, over the generation's, that it writes to.
+ * the images, over the generation's, that it writes to. What it is to be fed is read while it starts.
  */
 export async function launchFromGeneration(
+  core: Core,
   config: SiteConfig,
   vm: ManagedVm,
   generation: StoredGeneration,
   overlays: Readonly<Record<string, string>>,
 ): Promise<QemuProcess> {
   const geometry = placeRegions(generation.manifest.regions);
-  const core = await loadCore({ initialBytes: legCoreBytes });
   const { accelerator } = generation.manifest;
   const { images } = vm.store;
   const chains: ImageDescriptor[][] = [];
@@ -107,38 +109,39 @@ export async function launchFromGeneration(
     chains.push(await images.chain(overlay));
   }
   const state = { ramBlock: geometry.regions[0].name, accelerator, chains };
-  const process = await launchOnImage(config, vm, imagePathOf(generation), state);
+  const launching = launchOnImage(config, vm, imagePathOf(generation), state);
+  const loading = launching.then((process) => {
+    const socketPath = qemuSocketPath(vm.runPath, "in.sock");
+    const takesDisks = vm.definition.disks.length > 0;
+    return startIncoming(process.qmp, { socketPath, logTail: process.logTail, takesDisks });
+  });
   try {
-    await loadGeneration(core, vm, generation, process);
-    return process;
+    await loadGeneration(core, generation, loading);
+    return await launching;
   } catch (error) {
+    // A launch that failed is the reason, whatever it has kept from being fed.
+    const process = await launching;
     await process.kill();
     throw error;
   }
 }
 
+/** Feeds a QEMU that may still be on its way. Resolves when it has loaded everything. */
 async function loadGeneration(
   core: Core,
-  vm: ManagedVm,
   generation: StoredGeneration,
-  process: QemuProcess,
+  loading: Promise<IncomingMigration>,
 ): Promise<void> {
+  loading.then(({ completed }) => completed.catch(() => {})).catch(() => {});
   const content = new GenerationContent(core, generation);
   try {
     const device = await readDeviceState(core, generation);
-    const socketPath = qemuSocketPath(vm.runPath, "in.sock");
-    const takesDisks = vm.definition.disks.length > 0;
-    const incoming = await startIncoming(process.qmp, { socketPath, logTail: process.logTail, takesDisks });
-    incoming.completed.catch(() => {});
     const { machine } = generation.manifest;
-    const feed = new IncomingFeed(core, content.geometry, Promise.resolve(incoming), {
-      machine,
-      mapsFirstRegion: false,
-    });
+    const feed = new IncomingFeed(core, content.geometry, loading, { machine, mapsFirstRegion: false });
     await feed.feedSmallRegions(content);
     await feed.feedPagesAboveImage(content);
     await feed.finish(device);
-    await incoming.completed;
+    await (await loading).completed;
   } finally {
     content.close();
   }

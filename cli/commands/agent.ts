@@ -5,9 +5,11 @@ import { pino } from "pino";
 import { Agent } from "../agent/agent.ts";
 import { startControlServer } from "../agent/control-server.ts";
 import { findAgain } from "../agent/lifecycle.ts";
+import { watchMemory } from "../agent/memory-watch.ts";
 import { servePeer } from "../agent/peer-service.ts";
 import { readSiteConfig } from "../config/site-config.ts";
 import { checkConfinement } from "../qemu/confinement.ts";
+import { probeQemu } from "../qemu/probe.ts";
 import { lockStore } from "../store/store-lock.ts";
 import { type Listener, listen } from "../wan/listener.ts";
 import { jsonOption, print, printJson, runCommand } from "./output.ts";
@@ -33,6 +35,7 @@ export function agentCommand(): Command {
           await agent.sweep();
           await findAgain(agent);
           const listener = await listenForPeers(agent);
+          agent.background("Looking at memory", () => watchMemory(agent));
           announce(agent, listener, options.json ?? false);
           await untilSignal();
           agent.stop();
@@ -60,10 +63,15 @@ async function listenForPeers(agent: Agent): Promise<Listener> {
     port,
     identity,
     peers: config.peers,
-    onPeer: (connection) => void servePeer(agent, connection),
+    onPeer: (connection) => {
+      agent.peers.met(connection.site);
+      void servePeer(agent, connection);
+    },
     onRefused: (address, reason) => log.warn({ address, reason }, "refused a connection"),
   });
   for (const site of sites) agent.peers.keep(site);
+  // It takes some tenths of a second, for which the first leg would wait. Who needs the answer asks again, and is told.
+  probeQemu(config.qemu.binary).catch(() => {});
   return listener;
 }
 

@@ -29,7 +29,7 @@ function tell(found: Examination): void {
   for (const line of found.explanation) print(line);
   print("");
   const { ownership, generations, branches, peers } = found;
-  const newest = generations.at(-1);
+  const newest = generations.findLast(({ seed }) => !seed);
   printTable(
     ["FIELD", "VALUE"],
     [

@@ -8,6 +8,8 @@ import { controlOption, jsonOption, print, printJson, printTable, runCommand, wa
 
 interface GenerationLine {
   readonly generation: number;
+  /** True if it cannot be restarted. */
+  readonly seed: boolean;
   readonly base: number | null;
   readonly from: string;
   readonly to: string;
@@ -44,7 +46,7 @@ function generations(): Command {
         if (options.json) return printJson(done);
         const rows = (done["generations"] as GenerationLine[]).map((one) => [
           one.generation,
-          one.base === null ? "complete" : `delta on ${one.base}`,
+          (one.seed ? "seed, " : "") + (one.base === null ? "complete" : `delta on ${one.base}`),
           `${one.from} to ${one.to}`,
           formatTime(one.ageMs),
           formatSize(one.diskBytes),

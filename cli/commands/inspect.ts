@@ -2,14 +2,15 @@
 
 import { Command } from "@commander-js/extra-typings";
 import { loadCore } from "../../src/core.ts";
-import { type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
-import type { Manifest } from "../../src/generation/manifest.ts";
+import { isSeed, type Manifest } from "../../src/generation/manifest.ts";
 import { formatSize } from "../config/units.ts";
-import type { FrameLine, FramesSummary } from "../inspect/frames.ts";
+import { OperationError } from "../errors.ts";
+import type { FrameLine } from "../inspect/frames.ts";
 import type { GenerationFileSummary } from "../inspect/generation-file.ts";
 import type { ImageRecordSummary, NamedFile } from "../inspect/image-record.ts";
 import { type Inspection, inspectFile } from "../inspect/inspect.ts";
-import type { StreamSummary } from "../inspect/qemu-stream.ts";
+import { countsOf, explainFrames, printFrames } from "./inspect-frames.ts";
+import { explainStream } from "./inspect-stream.ts";
 import { jsonOption, print, printJson, printTable, runCommand } from "./output.ts";
 
 /** Frames that are listed for people; `--json` lists all. */
@@ -22,6 +23,7 @@ export function inspectCommand(): Command {
       "explain a delta, a manifest, a captured QEMU migration stream, a generation's ram.img or digests, disks.json, or an image's descriptor or digests",
     )
     .argument("<file>", "what to look at")
+    .option("--fields", "of a stream: list the fields of each device with their values")
     .addOption(jsonOption)
     .action((path, options) =>
       runCommand(options, async () => {
@@ -34,7 +36,9 @@ export function inspectCommand(): Command {
         try {
           const inspection = await inspectFile(core, path, onFrame);
           if (options.json) printJson({ event: "done", ...inspection });
-          else explain(inspection, listed);
+          else explain(inspection, listed, options.fields ?? false);
+          const problem = inspection.kind === "qemu-stream" ? inspection.deviceProblem : null;
+          if (problem !== null) throw new OperationError("failed", problem);
         } catch (error) {
           if (!options.json && listed.length > 0) printFrames(listed);
           throw error;
@@ -43,57 +47,19 @@ export function inspectCommand(): Command {
     ) as unknown as Command;
 }
 
-function explain(inspection: Inspection, listed: readonly FrameLine[]): void {
+function explain(inspection: Inspection, listed: readonly FrameLine[], fields: boolean): void {
   if (inspection.kind === "frames") explainFrames(inspection, listed);
-  else if (inspection.kind === "qemu-stream") explainStream(inspection);
+  else if (inspection.kind === "qemu-stream") explainStream(inspection, fields);
   else if (inspection.kind === "manifest") explainManifest(inspection.manifest);
   else if ("levels" in inspection || "current" in inspection || "file" in inspection) {
     explainImageRecord(inspection);
   } else explainGenerationFile(inspection);
 }
 
-function explainFrames(summary: FramesSummary, listed: readonly FrameLine[]): void {
-  const { header, trailer, frames, bytes } = summary;
-  if (header) {
-    const { base } = header;
-    print(
-      `Delta of ${header.vm}: generation ${base.generation} to ${header.generation}, ${header.totalPages} pages`,
-    );
-    print(`  stands on root ${base.root}`);
-  } else print(summary.deviceBytes > 0 ? "Device state" : "Frames without a header");
-  print(`  ${frames} frames, ${formatSize(bytes)}`);
-  if (summary.deviceBytes > 0) print(`  ${formatSize(summary.deviceBytes)} of device state`);
-  if (header) print(`  records: ${countsOf(summary.records) || "none"}`);
-  for (const [i, { name, records }] of summary.disks.entries()) {
-    if (header) print(`  of these disk ${i}, ${name}: ${countsOf(records) || "none"}`);
-  }
-  printFrames(listed);
-  if (frames > listed.length) print(`  … ${frames - listed.length} more frames; --json lists all`);
-  if (header && !trailer) print("The trailer is missing: the delta is not complete");
-  if (summary.picture.length > 0) {
-    print(`Pages with a record: ${summary.dirtyPages}`);
-    for (const line of summary.picture) print(`  ${line}`);
-  }
-}
-
-function printFrames(listed: readonly FrameLine[]): void {
-  printTable(
-    ["byte", "no.", "kind", "codec", "region", "bytes", "records"],
-    listed.map(({ at, sequence, kind, codec, region, regionName, frameBytes, records }) => [
-      at,
-      sequence,
-      kind,
-      codec,
-      kind === "pages" ? (regionName ?? region) : "",
-      frameBytes,
-      countsOf(records),
-    ]),
-  );
-}
-
 function explainManifest(manifest: Manifest): void {
   const { base, files, records } = manifest;
   print(`Manifest of generation ${manifest.generation} of ${manifest.vm}, format ${manifest.format}`);
+  if (isSeed(manifest)) print("It is a seed: legs build on it, and no VM is restarted from it");
   printTable(
     ["field", "value"],
     [
@@ -122,27 +88,6 @@ function explainManifest(manifest: Manifest): void {
     ["file", "bytes", "digest"],
     Object.entries(files).map(([name, file]) => [name, file.bytes, file.digest ?? "by page digests"]),
   );
-}
-
-function explainStream(summary: StreamSummary): void {
-  print(`QEMU migration stream of a ${summary.machine}, ${formatSize(summary.bytes)}`);
-  const { ramSections, commands, subsections, deviceStateBytes, devices } = summary;
-  print(
-    `  ${ramSections} RAM sections, ${commands} commands${subsections.map((name) => `, ${name}`).join("")}`,
-  );
-  printTable(
-    ["RAM block", "bytes", "sent zero", "sent whole", "whole but zero", "different pages"],
-    summary.blocks.map(({ id, lengthBytes, zero, whole, wholeOfZeroes, distinct }) => [
-      id,
-      lengthBytes,
-      zero,
-      whole,
-      wholeOfZeroes,
-      distinct,
-    ]),
-  );
-  print(`Device state: ${deviceStateBytes} bytes, ${devices.length} devices`);
-  if (devices.length > 0) print(`  ${devices.join(", ")}`);
 }
 
 function explainGenerationFile(summary: GenerationFileSummary): void {
@@ -190,11 +135,4 @@ function explainImageRecord(summary: ImageRecordSummary): void {
 function describeFile({ path, bytes, allocatedBytes }: NamedFile): string {
   if (bytes === null || allocatedBytes === null) return `${path}, which is missing`;
   return `${path}, ${formatSize(bytes)}, of which ${formatSize(allocatedBytes)} take room`;
-}
-
-function countsOf(records: RecordCounts): string {
-  return recordKindNames
-    .filter((name) => records[name] > 0)
-    .map((name) => `${name} ${records[name]}`)
-    .join(", ");
 }

@@ -20,7 +20,7 @@ export class LegProgressBar {
   private isLinkLost = false;
 
   constructor(wanted: boolean) {
-    const format = "{phase} [{bar}] {percentage}% {wire} at {rate}{downtime}{eta_text}";
+    const format = "{phase} [{bar}] {percentage}% {wire} at {rate}{downtime}{throttle}{eta_text}";
     const options = { format, stream: process.stderr, hideCursor: true, clearOnComplete: true };
     this.bar = wanted && process.stderr.isTTY ? new SingleBar(options, Presets.legacy) : null;
   }
@@ -41,6 +41,7 @@ export class LegProgressBar {
         event.expectedDowntimeMs > 0
           ? `, downtime if stopped now ${formatTime(event.expectedDowntimeMs)}`
           : "",
+      throttle: event.throttlePercent > 1 ? `, guest slowed down by ${event.throttlePercent} %` : "",
       eta_text: event.etaMs === null ? "" : `, ${formatTime(event.etaMs)} left in this pass`,
     };
     const value = Math.round(event.done * 1000);
@@ -60,6 +61,7 @@ export class LegProgressBar {
       wireBytes: transferredBytes,
       bytesPerSecond: (transferredBytes / Math.max(1, elapsedMs)) * 1000,
       expectedDowntimeMs: 0,
+      throttlePercent: 0,
       etaMs: null,
     });
   }

@@ -22,12 +22,18 @@ export function printJson(line: object): void {
 
 /** Prints a line for people on stdout. */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${shown(text)}\n`);
 }
 
 /** Prints a diagnostic on stderr. */
 export function warn(text: string): void {
-  process.stderr.write(`bfmig: ${text}\n`);
+  process.stderr.write(`bfmig: ${shown(text)}\n`);
+}
+
+/** Names come from files and peers: what would steer the terminal becomes a question mark. */
+function shown(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "?");
 }
 
 /** Prints rows under headings, with no lines drawn. */

@@ -1,14 +1,16 @@
 /** `bfmig verify PATH…`: replays snapshots and deltas offline, checks every digest, says what is wrong and where. */
 
+import { availableParallelism } from "node:os";
 import process from "node:process";
-import { Command } from "@commander-js/extra-typings";
+import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import cliProgress from "cli-progress";
 import { ExitCode } from "../errors.ts";
 import type { VerifyFinding, VerifyProgress, VerifyReport, VmReport } from "../verify/report.ts";
-import { verifyPaths } from "../verify/verify.ts";
 import { jsonOption, print, printJson, progressOption, runCommand } from "./output.ts";
 
 const progressEveryMs = 500;
+const mostJobs = 64;
+const mostDefaultJobs = 8;
 
 /** The command, to be added to the program. */
 export function verifyCommand(): Command {
@@ -17,6 +19,12 @@ export function verifyCommand(): Command {
     .argument("<path...>", "store, folder of stores, VM, generation, or a manifest or delta by itself")
     .option("--key <file>", "digest key of a VM; repeat it for several VMs", collect, [])
     .option("--quick", "check all but the contents of pages and disks")
+    .addOption(
+      new Option("--cross-check", "replay deltas also in a second, naive way, and compare").conflicts(
+        "quick",
+      ),
+    )
+    .option("--jobs <n>", "threads that make digests of pages", jobCount, defaultJobs())
     .addOption(jsonOption)
     .addOption(progressOption)
     .action((paths, options) =>
@@ -24,8 +32,11 @@ export function verifyCommand(): Command {
         const output = options.json
           ? jsonOutput()
           : textOutput(options.progress && process.stderr.isTTY === true);
-        const { key: keyPaths, quick = false } = options;
-        const report = await verifyPaths(paths, { keyPaths, quick, ...output.during }).finally(output.stop);
+        const { key: keyPaths, quick = false, crossCheck = false, jobs } = options;
+        const what = { keyPaths, quick, crossCheck, jobs, ...output.during };
+        // Loaded here: `--help` does without the verifier.
+        const { verifyPaths } = await import("../verify/verify.ts");
+        const report = await verifyPaths(paths, what).finally(output.stop);
         output.finish(report);
         if (report.findings.length > 0) process.exitCode = ExitCode.verificationFailed;
       }),
@@ -39,6 +50,19 @@ interface Output {
   };
   readonly stop: () => void;
   readonly finish: (report: VerifyReport) => void;
+}
+
+/** As many as there are cores, within reason: beyond that, reading is the limit. */
+function defaultJobs(): number {
+  return Math.min(availableParallelism(), mostDefaultJobs);
+}
+
+function jobCount(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > mostJobs) {
+    throw new InvalidArgumentError(`a whole number from 1 to ${mostJobs} is needed`);
+  }
+  return value;
 }
 
 function collect(value: string, before: string[]): string[] {
@@ -69,7 +93,7 @@ function jsonOutput(): Output {
 function textOutput(drawsProgress: boolean): Output {
   const bar = drawsProgress
     ? new cliProgress.SingleBar({
-        format: "{vm} generation {generation} [{bar}] {percentage}%",
+        format: "{vm} generation {generation} [{bar}] {percentage}%, {left}",
         stream: process.stderr,
         clearOnComplete: true,
         hideCursor: true,
@@ -80,12 +104,13 @@ function textOutput(drawsProgress: boolean): Output {
     during: {
       // Printed at the end: lines and a progress line would mix.
       onFinding: () => {},
-      onProgress: ({ vm, generation, doneBytes, totalBytes }) => {
+      onProgress: ({ vm, generation, doneBytes, totalBytes, etaMs }) => {
         if (bar === null) return;
-        if (!isDrawn) bar.start(totalBytes, 0, { vm, generation });
+        const shown = { vm, generation, left: describeLeft(etaMs) };
+        if (!isDrawn) bar.start(totalBytes, 0, shown);
         isDrawn = true;
         bar.setTotal(totalBytes);
-        bar.update(doneBytes, { vm, generation });
+        bar.update(doneBytes, shown);
       },
     },
     stop: () => bar?.stop(),
@@ -128,7 +153,16 @@ function describeVm({ vm, path, branch, generations }: VmReport): string {
   if (generations.length === 0) return `${vm} (${path}): no generations`;
   const good = generations.filter(({ restorable }) => restorable).map(({ generation }) => generation);
   const restorable = good.length === 0 ? "none can be restored" : `restorable: ${good.join(", ")}`;
-  return `${vm} (${path}): ${count(generations.length, "generation")}, ${restorable}`;
+  const seeds = generations.filter(({ seed }) => seed).map(({ generation }) => generation);
+  const toBuildOn = seeds.length === 0 ? "" : `; to build on only (seeds): ${seeds.join(", ")}`;
+  return `${vm} (${path}): ${count(generations.length, "generation")}, ${restorable}${toBuildOn}`;
+}
+
+/** How long the rest will take: "1 min 20 s left". */
+function describeLeft(etaMs: number | null): string {
+  if (etaMs === null) return "";
+  const seconds = Math.ceil(etaMs / 1000);
+  return seconds < 60 ? `${seconds} s left` : `${Math.floor(seconds / 60)} min ${seconds % 60} s left`;
 }
 
 function count(number: number, what: string): string {

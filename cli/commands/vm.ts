@@ -3,7 +3,8 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command } from "@commander-js/extra-typings";
-import { formatSize, parseTime } from "../config/units.ts";
+import type { TrackingReport } from "../agent/tracking-report.ts";
+import { formatSize, formatTime, parseTime } from "../config/units.ts";
 import { ask } from "../control-client.ts";
 import { messageOf, OperationError } from "../errors.ts";
 import {
@@ -16,6 +17,7 @@ import {
   runCommand,
   warn,
 } from "./output.ts";
+import { describeTracking } from "./tracking-line.ts";
 
 /** A VM as `list` and `show` describe it. */
 interface VmLine {
@@ -26,7 +28,9 @@ interface VmLine {
   readonly running: boolean;
   readonly memoryBytes: number;
   readonly machine: string;
+  /** The newest that can be restarted, and a seed that is newer. */
   readonly newestGeneration: number | null;
+  readonly newestSeed: number | null;
   readonly branches: readonly string[];
   /** Another site has taken it over, and what is here is not put aside completely. */
   readonly fencing: boolean;
@@ -134,7 +138,7 @@ function list(): Command {
           stateOf(vm),
           formatSize(vm.memoryBytes),
           vm.machine,
-          vm.newestGeneration ?? "-",
+          newestOf(vm),
         ]);
         printTable(["VM", "STATE", "MEMORY", "MACHINE", "GENERATION"], rows);
       }),
@@ -153,7 +157,7 @@ function show(): Command {
         if (options.json) return printJson(done);
         const vm = done as unknown as VmLine;
         const definition = done["definition"] as { cpu: string; accel: string[]; args: string[] };
-        const holders = Object.entries(done["holders"] as Record<string, { generation: number }>);
+        const holders = Object.entries(done["holders"] as Record<string, HeldLine>);
         printTable(
           ["FIELD", "VALUE"],
           [
@@ -164,14 +168,36 @@ function show(): Command {
             ["memory", formatSize(vm.memoryBytes)],
             ...vm.disks.map((disk) => [`disk ${disk.id}`, describeDisk(disk)]),
             ["args", definition.args.join(" ") || "-"],
-            ["newest generation", vm.newestGeneration ?? "-"],
+            ["tracking", describeTracking(done["tracking"] as TrackingReport)],
+            ["newest generation", newestOf(vm)],
             ["branches", vm.branches.length > 0 ? `${vm.branches.join(", ")}: see 'bfmig doctor'` : "-"],
-            ["held elsewhere", holders.map(([site, id]) => `${site}: ${id.generation}`).join(", ") || "-"],
+            ["held elsewhere", holders.map(describeHeld).join(", ") || "-"],
             ["under way", vm.activity ? `${vm.activity.what} ${vm.activity.state}` : "-"],
           ],
         );
       }),
     ) as unknown as Command;
+}
+
+interface HeldLine {
+  readonly generation: number;
+  /** True if it cannot be restarted; the lag is that of what can. */
+  readonly seed: boolean;
+  readonly lagMs: number | null;
+}
+
+/** What another site holds, and how old that is. */
+function describeHeld([site, { generation, seed, lagMs }]: [string, HeldLine]): string {
+  if (seed) {
+    const restartable = lagMs === null ? "nothing" : `a state ${formatTime(lagMs)} old`;
+    return `${site}: seed ${generation}, and can restart ${restartable}`;
+  }
+  return `${site}: ${generation}${lagMs === null ? "" : `, ${formatTime(lagMs)} old`}`;
+}
+
+function newestOf({ newestGeneration, newestSeed }: VmLine): string {
+  const seed = newestSeed === null ? "" : `, seed ${newestSeed}`;
+  return `${newestGeneration ?? "-"}${seed}`;
 }
 
 function describeDisk({ bus, sizeBytes, file, images }: DiskLine): string {

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { parseFingerprint } from "../wan/tls-fingerprint.ts";
+import { parseRate, parseTime } from "./units.ts";
 
 const patternField = z
   .string()
@@ -17,6 +18,28 @@ const fingerprintField = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** A field in a unit that people write. */
+function measureField(parse: (text: string) => number, what: string) {
+  return z.union([z.string(), z.number()]).transform((value, context) => {
+    try {
+      const found = parse(String(value));
+      if (found > 0) return found;
+      context.addIssue({ code: "custom", message: `write ${what} above zero` });
+    } catch (error) {
+      context.addIssue({ code: "custom", message: (error as Error).message });
+    }
+    return z.NEVER;
+  });
+}
+
+/** What the operator knows of a link: for predictions, until legs have measured it. */
+const linkField = z.strictObject({
+  /** Bits a second. */
+  rate: measureField(parseRate, "a rate").optional(),
+  /** Milliseconds. */
+  rtt: measureField(parseTime, "a time").optional(),
+});
+
 /** A peer in the YAML file. */
 export const peerField = z.strictObject(
   {
@@ -27,6 +50,7 @@ export const peerField = z.strictObject(
     maySend: z.array(patternField).default([]),
     /** VMs that may go from here to the peer. */
     mayReceive: z.array(patternField).default([]),
+    link: linkField.optional(),
   },
   {
     error: ({ code }) =>

@@ -7,6 +7,7 @@ import { OperationError } from "../errors.ts";
 import { isValidName, nameRule } from "../store/vm-name.ts";
 import { acceptField, confinementFields } from "./confinement.ts";
 import { peerField } from "./peers.ts";
+import { trackingField } from "./vm-definition.ts";
 import { parseYaml, readYamlText } from "./yaml-file.ts";
 
 const nameField = z.string().refine(isValidName, `names have ${nameRule}`);
@@ -37,7 +38,12 @@ const fields = z.strictObject({
     .prefault({}),
   accept: acceptField,
   /** QEMU arguments for VMs that arrive from peers: a peer never sends any. */
-  arrivals: z.record(nameField, z.strictObject({ args: z.array(z.string()) })).default({}),
+  arrivals: z
+    .record(
+      nameField,
+      z.strictObject({ args: z.array(z.string()).optional(), tracking: trackingField.optional() }),
+    )
+    .default({}),
   /** Generations of each VM that stay here after a leg. */
   keep: z.int().min(1).max(1000).default(2),
 });

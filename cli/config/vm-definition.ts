@@ -16,6 +16,9 @@ const largest = 2 ** 41;
 export const diskBuses = ["virtio-blk", "virtio-scsi"] as const;
 export type DiskBus = (typeof diskBuses)[number];
 
+/** How it is found out what a VM has changed: by QEMU's log of a migration that stands open, or by reading its memory. */
+export const trackingField = z.enum(["scan", "standing"]);
+
 const disk = z.strictObject({
   id: z.string().refine(isDiskName, `ids of disks have ${diskNameRule}`),
   file: z.string().min(1).nullable().default(null),
@@ -53,6 +56,7 @@ const schema = z.strictObject({
     .min(1)
     .default(["kvm", "tcg"]),
   args: z.array(z.string()).default([]),
+  tracking: trackingField.default("scan"),
   /** Disks that move with the VM. One that both sites share belongs into args. */
   disks: z
     .array(disk)
@@ -91,6 +95,7 @@ export interface VmDefinition {
   readonly cpu: string;
   readonly accel: readonly ("kvm" | "tcg")[];
   readonly args: readonly string[];
+  readonly tracking: z.infer<typeof trackingField>;
   readonly disks: readonly VmDisk[];
 }
 

@@ -22,7 +22,18 @@ export type DemoLeg = {
   | (MigrateDone & { readonly method: "bfmig" })
   | (Omit<
       MigrateDone,
-      "generation" | "epoch" | "root" | "pages" | "blocks" | "leg" | "resentBytes" | "reconnects"
+      | "generation"
+      | "epoch"
+      | "root"
+      | "pages"
+      | "unwrittenPages"
+      | "blocks"
+      | "leg"
+      | "tracking"
+      | "resentBytes"
+      | "reconnects"
+      | "changedBytes"
+      | "measured"
     > & {
       readonly method: "qemu-precopy";
       readonly leg: "first";
@@ -104,6 +115,7 @@ export async function runBaseline(
       blocks: null,
       predictedMs: null,
       predictedWireBytes: null,
+      prediction: null,
       root: null,
       ...(compared !== null && { diskComparedBytes: compared }),
     };
@@ -222,12 +234,12 @@ async function mirrorDisk(
 }
 
 async function launchGuest(testbed: Testbed, name: string, incoming: boolean): Promise<QemuProcess> {
-  const { memoryBytes, qemuBinary } = testbed.options;
+  const { memoryBytes, qemuBinary, machine = guestMachine } = testbed.options;
   const runDir = join(testbed.socketFolder, "run", name);
   const { path } = await probeQemu(qemuBinary ?? "qemu-system-x86_64");
   const args = qemuArguments({
     name: guestName,
-    machine: guestMachine,
+    machine,
     cpu: "qemu64",
     accel: ["tcg"],
     memoryBytes,

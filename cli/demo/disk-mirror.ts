@@ -6,8 +6,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
+import { freePorts } from "./free-ports.ts";
 import type { PrecopyLink, PrecopyProgress } from "./precopy.ts";
-import { freePorts } from "./site-process.ts";
 
 /** How often QEMU is asked how far it is, in milliseconds. */
 const pollMs = 100;
@@ -88,6 +88,7 @@ export class DiskMirror {
         await sleep(pollMs);
       }
     } catch (error) {
+      await cancelJob(source, link).catch(() => {});
       await link.close();
       throw error;
     }
@@ -113,6 +114,11 @@ export class DiskMirror {
     return { diskBytes: this.diskBytes, wireBytes: aToB + bToA };
   }
 
+  /** Instead of `finish`, when the VM stays: ends the copying and the link. The destination is of no use any more. */
+  async cancel(): Promise<void> {
+    await cancelJob(this.options.source, this.link);
+  }
+
   /** Ends the link. */
   async close(): Promise<void> {
     await this.link.close();
@@ -135,6 +141,17 @@ async function exportDisk(destination: QmpClient, node: string): Promise<{ host:
     writable: true,
   });
   return { host, port };
+}
+
+/** Ends the job, if there is one, and takes its target away, so that another mirror can be made. */
+async function cancelJob(source: QmpClient, link: PrecopyLink): Promise<void> {
+  const isThere = async () =>
+    (await source.execute<JobInfo[]>("query-block-jobs")).some(({ device }) => device === jobId);
+  if (await isThere()) await source.execute("block-job-cancel", { device: jobId, force: true });
+  // Else QEMU would wait until what is under way has crossed the link.
+  await link.close();
+  while (await isThere()) await sleep(pollMs);
+  await source.execute("blockdev-del", { "node-name": targetNode });
 }
 
 async function findJob(source: QmpClient): Promise<JobInfo> {

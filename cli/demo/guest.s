@@ -38,6 +38,8 @@ seed:           .long   0
 fill_pages:     .long   0
 working_pages:  .long   0
 dirty_per_tick: .long   0
+fresh_words:    .long   0                       # what of a page is not the same again: 4 to 1024 words, by fours
+word_mask:      .long   0                       # bits of a word that may be set
 
 real_mode:
         cli
@@ -230,14 +232,14 @@ rewrite:
         movl    %ebx, rewrite_seed
 
 # fill: content of %ecx pages from page %esi as a function of page number and seed %ebx. A linear
-# congruential generator per page, started from a hash of both; twin: fillPage in guest.ts.
-# Clobbers all registers but %ebx, %esp.
+# congruential generator per page, started from a hash of both, makes the page's first words, masked; the rest
+# is these again and again. Twin: fillPage in guest.ts. Clobbers all registers but %ebx, %esp.
 fill:
-        jecxz   3f
+        jecxz   2b                              # to the return above: the one below is too far
         movl    %esi, %edi
         shll    $12, %edi
-        movl    $0xac564b05, %ebp
 1:      pushl   %ecx
+        pushl   %esi
         imull   $0x9e3779b1, %esi, %eax
         xorl    %ebx, %eax
         movl    %eax, %edx
@@ -247,23 +249,30 @@ fill:
         movl    %eax, %edx
         shrl    $12, %edx
         xorl    %edx, %eax
-        movl    $0x2c9277b5, %edx
-        movl    $1024 / 4, %ecx
+        movl    word_mask, %ebp
+        movl    %edi, %esi
+        movl    fresh_words, %ecx
 2:      .set    word, 0
         .rept   4
-        imull   %edx, %eax
-        addl    %ebp, %eax
-        movl    %eax, word(%edi)
+        imull   $0x2c9277b5, %eax, %eax
+        addl    $0xac564b05, %eax
+        movl    %eax, %edx
+        andl    %ebp, %edx
+        movl    %edx, word(%edi)
         .set    word, word + 4
         .endr
         addl    $16, %edi
-        decl    %ecx
+        subl    $4, %ecx
         jnz     2b
+        movl    $1024, %ecx
+        subl    fresh_words, %ecx
+        rep movsl                               # forwards, over what it has just written
+        popl    %esi
         popl    %ecx
         incl    %esi
         decl    %ecx
         jnz     1b
-3:      ret
+        ret
 
 # The PIT's interrupt does nothing but end the sleep.
 on_tick:

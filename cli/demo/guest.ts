@@ -16,7 +16,26 @@ const FLOPPY_BYTES = 1_474_560;
 const FILL_END_LIMIT = 3 * 1024 ** 3;
 
 /** Where guest.s has its parameters, in bytes from the start of the image; 32-bit little-endian each. */
-const parameterOffset = { seed: 8, fillPages: 12, workingPages: 16, dirtyPagesPerTick: 20 } as const;
+const parameterOffset = {
+  seed: 8,
+  fillPages: 12,
+  workingPages: 16,
+  dirtyPagesPerTick: 20,
+  freshWords: 24,
+  wordMask: 28,
+} as const;
+
+/** What the pages of a content are made of. */
+const contents = {
+  dense: { freshWords: 1024, wordMask: 0xffffffff },
+  mixed: { freshWords: 512, wordMask: 0xf8f8f8f8 },
+} as const;
+
+/**
+ * Content of filled pages. `dense` hardly compresses. `mixed` is more like what memory holds: half of a page repeats
+ * the other half, which finders of repetitions see, and of each byte five bits are used, which only entropy coders see.
+ */
+export type GuestContent = keyof typeof contents;
 
 /** Physical address of the tick counter, 32 bits little-endian. Its page changes at every tick. */
 export const counterAddress = 0x10000;
@@ -49,6 +68,8 @@ export interface GuestOptions {
   readonly dirtyPagesPerTick: number;
   /** 32 bits that the content depends on. */
   readonly seed?: number;
+  /** Default `dense`. */
+  readonly content?: GuestContent;
 }
 
 /**
@@ -60,7 +81,7 @@ export interface GuestOptions {
 export function bootImage(options: GuestOptions): Uint8Array {
   const fillPages = wholePages("fillBytes", options.fillBytes);
   const workingPages = wholePages("workingSetBytes", options.workingSetBytes);
-  const { dirtyPagesPerTick, seed = 0 } = options;
+  const { dirtyPagesPerTick, seed = 0, content = "dense" } = options;
   if (firstFilledPage * PAGE + options.fillBytes > FILL_END_LIMIT) {
     throw new RangeError("Cannot make the guest: fillBytes passes the end of low RAM at 3 GiB");
   }
@@ -79,6 +100,8 @@ export function bootImage(options: GuestOptions): Uint8Array {
   view.setUint32(parameterOffset.fillPages, fillPages, true);
   view.setUint32(parameterOffset.workingPages, workingPages, true);
   view.setUint32(parameterOffset.dirtyPagesPerTick, dirtyPagesPerTick, true);
+  view.setUint32(parameterOffset.freshWords, contents[content].freshWords, true);
+  view.setUint32(parameterOffset.wordMask, contents[content].wordMask, true);
   return image;
 }
 
@@ -89,21 +112,23 @@ export function guestCode(): Uint8Array {
 
 /**
  * The content that the guest gives a page at boot and at `f` (with its own seed) or at `w` (with the seed found
- * at `rewriteSeedAddress`): 1024 little-endian words that hardly compress. Twin of `fill` in guest.s.
+ * at `rewriteSeedAddress`): 1024 little-endian words. Twin of `fill` in guest.s.
  *
  * @param page physical address / 4096
  */
-export function fillPage(page: number, seed = 0): Uint8Array {
+export function fillPage(page: number, seed = 0, content: GuestContent = "dense"): Uint8Array {
+  const { freshWords, wordMask } = contents[content];
   const bytes = new Uint8Array(PAGE);
   const view = new DataView(bytes.buffer);
   let state = Math.imul(page, 0x9e3779b1) ^ seed;
   state ^= state >>> 15;
   state = Math.imul(state, 0x2c1b3c6d);
   state ^= state >>> 12;
-  for (let offset = 0; offset < PAGE; offset += 4) {
+  for (let offset = 0; offset < 4 * freshWords; offset += 4) {
     state = (Math.imul(state, 0x2c9277b5) + 0xac564b05) | 0;
-    view.setInt32(offset, state, true);
+    view.setInt32(offset, state & wordMask, true);
   }
+  for (let filled = 4 * freshWords; filled < PAGE; filled *= 2) bytes.copyWithin(filled, 0, filled);
   return bytes;
 }
 

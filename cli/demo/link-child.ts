@@ -31,6 +31,11 @@ async function serve(request: LinkRequest): Promise<LinkReply> {
   switch (request.kind) {
     case "stats":
       return { kind: "stats", stats: link.stats() };
+    case "connections":
+      return { kind: "connections", connections: link.connections() };
+    case "reset":
+      link.reset(request.id);
+      break;
     case "setRate":
       link.setRate(request.rateBitsPerSecond);
       break;

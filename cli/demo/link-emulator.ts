@@ -42,11 +42,23 @@ export interface LinkStats {
   readonly bToA: number;
 }
 
+/** One connection through the link. */
+export interface LinkConnection {
+  /** Counts from 1 in the order of connecting. */
+  readonly id: number;
+  /** Payload bytes that the side which connected has sent into the link so far. */
+  readonly aToB: number;
+}
+
 /** A running link. */
 export interface Link {
   readonly host: string;
   readonly port: number;
   stats(): LinkStats;
+  /** The connections that are open, the oldest first. */
+  connections(): LinkConnection[];
+  /** Resets one connection; one that has ended stays ended. */
+  reset(id: number): void;
   /** Changes the rate of both directions; the queue stays. Throws `RangeError` for an impossible one. */
   setRate(rateBitsPerSecond: number): void;
   /**
@@ -78,6 +90,8 @@ class LinkEmulator implements Link {
   readonly #aToB: LinkDirection;
   readonly #bToA: LinkDirection;
   readonly #sockets = new Set<Socket>();
+  readonly #connections = new Map<number, Socket>();
+  #accepted = 0;
   readonly #server: Server;
   #isCut = false;
   #port = 0;
@@ -114,6 +128,15 @@ class LinkEmulator implements Link {
 
   stats(): LinkStats {
     return { aToB: this.#aToB.sentBytes, bToA: this.#bToA.sentBytes };
+  }
+
+  connections(): LinkConnection[] {
+    return [...this.#connections].map(([id, { bytesRead }]) => ({ id, aToB: bytesRead }));
+  }
+
+  reset(id: number): void {
+    const socket = this.#connections.get(id);
+    if (socket) reset(socket);
   }
 
   setRate(rateBitsPerSecond: number): void {
@@ -153,6 +176,9 @@ class LinkEmulator implements Link {
       return;
     }
     this.#watch(a);
+    const id = ++this.#accepted;
+    this.#connections.set(id, a);
+    a.once("close", () => this.#connections.delete(id));
     let b: Socket | undefined;
     // Until the target is connected there is no one else to tell.
     a.once("close", () => this.#lost(a, b, this.#aToB));

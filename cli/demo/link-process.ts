@@ -11,12 +11,14 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { OperationError } from "../errors.ts";
-import type { LinkOptions, LinkStats } from "./link-emulator.ts";
+import type { LinkConnection, LinkOptions, LinkStats } from "./link-emulator.ts";
 
 /** What the parent asks for. */
 export type LinkRequest =
   | { readonly kind: "start"; readonly options: LinkOptions }
   | { readonly kind: "stats" }
+  | { readonly kind: "connections" }
+  | { readonly kind: "reset"; readonly id: number }
   | { readonly kind: "setRate"; readonly rateBitsPerSecond: number }
   | { readonly kind: "cut"; readonly durationMs?: number | undefined }
   | { readonly kind: "restore" }
@@ -26,6 +28,7 @@ export type LinkRequest =
 export type LinkReply =
   | { readonly kind: "started"; readonly host: string; readonly port: number }
   | { readonly kind: "stats"; readonly stats: LinkStats }
+  | { readonly kind: "connections"; readonly connections: readonly LinkConnection[] }
   | { readonly kind: "done" }
   | { readonly kind: "failed"; readonly message: string };
 
@@ -34,6 +37,8 @@ export interface RemoteLink {
   readonly host: string;
   readonly port: number;
   stats(): Promise<LinkStats>;
+  connections(): Promise<readonly LinkConnection[]>;
+  reset(id: number): Promise<void>;
   setRate(rateBitsPerSecond: number): Promise<void>;
   cut(durationMs?: number): Promise<void>;
   restore(): Promise<void>;
@@ -50,6 +55,10 @@ export async function forkLink(options: LinkOptions): Promise<RemoteLink> {
       host: started.host,
       port: started.port,
       stats: async () => (await process.request({ kind: "stats" }, "stats")).stats,
+      connections: async () => (await process.request({ kind: "connections" }, "connections")).connections,
+      reset: async (id) => {
+        await process.request({ kind: "reset", id }, "done");
+      },
       setRate: async (rateBitsPerSecond) => {
         await process.request({ kind: "setRate", rateBitsPerSecond }, "done");
       },

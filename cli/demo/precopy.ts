@@ -4,7 +4,7 @@
 
 import { OperationError } from "../errors.ts";
 import { isRunning, type QmpClient } from "../qemu/qmp-client.ts";
-import type { QmpEvent } from "../qemu/qmp-messages.ts";
+import type { QmpEvent, QmpObject } from "../qemu/qmp-messages.ts";
 import type { LinkStats } from "./link-emulator.ts";
 
 /** How often QEMU is asked how far it is, in milliseconds. */
@@ -21,6 +21,19 @@ export interface PrecopyLink {
   close(): Promise<void>;
 }
 
+/**
+ * What QEMU may do to send less: nothing; deltas against a cache of pages that it has sent; zstd in several threads
+ * on several connections.
+ */
+export type PrecopyVariant = "plain" | "xbzrle" | "multifd-zstd";
+
+/** What a variant sets at both QEMUs, beside the other variants' capabilities being off. */
+const variants: Readonly<Record<PrecopyVariant, { capability: string | null; parameters: QmpObject }>> = {
+  plain: { capability: null, parameters: {} },
+  xbzrle: { capability: "xbzrle", parameters: {} },
+  "multifd-zstd": { capability: "multifd", parameters: { "multifd-compression": "zstd" } },
+};
+
 /** One pre-copy migration. */
 export interface PrecopyOptions {
   /** The QEMU whose VM runs. */
@@ -31,6 +44,8 @@ export interface PrecopyOptions {
   readonly openLink: (host: string, port: number) => Promise<PrecopyLink>;
   /** Default 300. */
   readonly downtimeLimitMs?: number;
+  /** Default `plain`. Cache size, zstd's level and the number of connections are QEMU's defaults. */
+  readonly variant?: PrecopyVariant;
   /** Awaited when the VM is stopped and QEMU has still to let its disks go. */
   readonly beforeSwitchover?: () => Promise<void>;
   readonly onProgress?: (progress: PrecopyProgress) => void;
@@ -48,11 +63,11 @@ export interface PrecopyProgress {
 
 /** What a migration cost. */
 export interface PrecopyResult {
-  /** From the command to the VM running at the destination, by our clock. */
+  /** From the command to the VM running at the destination, by the same clock. */
   readonly totalMs: number;
   /** QEMU's own figure: the source's view, which leaves out what is still in buffers and on the link. */
   readonly downtimeMs: number;
-  /** From the source's STOP event to the destination's RESUME event, by our clock. */
+  /** From the source's STOP event to the destination's RESUME event, by the clock of this machine that both QEMUs read. */
   readonly stopToRunMs: number;
   /** Payload bytes over the link, both directions. */
   readonly wireBytes: number;
@@ -79,7 +94,7 @@ interface MigrationInfo {
 }
 
 /**
- * Migrates a running VM with plain pre-copy and waits until it runs at the destination. The source's QEMU stays
+ * Migrates a running VM with QEMU's own pre-copy and waits until it runs at the destination. The source's QEMU stays
  * in postmigrate. Throws `OperationError`, with reason `aborted` when QEMU reports a failure; with `signal`
  * aborted, cancels and throws the signal's reason. The VM then runs at the source.
  */
@@ -87,6 +102,7 @@ export async function runPrecopy(options: PrecopyOptions): Promise<PrecopyResult
   const { source, destination, signal } = options;
   signal?.throwIfAborted();
   if (!(await isRunning(source))) throw new OperationError("failed", "Cannot migrate: the VM does not run");
+  for (const qmp of [destination, source]) await useVariant(qmp, options.variant ?? "plain");
   const address = await listen(destination);
   const link = await options.openLink(address.host, address.port);
   const stopped = new EventTime(source, "STOP");
@@ -99,16 +115,17 @@ export async function runPrecopy(options: PrecopyOptions): Promise<PrecopyResult
       "max-bandwidth": UNLIMITED_BANDWIDTH,
     });
     const startMs = performance.now();
+    const startedAtMs = Date.now();
     await source.execute("migrate", { uri: `tcp:${link.host}:${link.port}` });
     const info = await completion(options, startMs, pause);
     // The destination may have lost what the source believes it has sent.
-    const runMs = await Promise.race([resumed.time, lost(destination)]);
-    const stopMs = await stopped.time;
+    const runAtMs = await Promise.race([resumed.time, lost(destination)]);
+    const stopAtMs = await stopped.time;
     const { aToB, bToA } = await link.stats();
     return {
-      totalMs: runMs - startMs,
+      totalMs: runAtMs - startedAtMs,
       downtimeMs: info.downtime ?? 0,
-      stopToRunMs: runMs - stopMs,
+      stopToRunMs: runAtMs - stopAtMs,
       wireBytes: aToB + bToA,
       ramBytes: info.ram?.transferred ?? 0,
       rounds: info.ram?.["dirty-sync-count"] ?? 0,
@@ -119,6 +136,16 @@ export async function runPrecopy(options: PrecopyOptions): Promise<PrecopyResult
     pause?.close();
     await link.close();
   }
+}
+
+/** Sets capabilities and parameters; both sides of a migration must agree on them before one of them begins. */
+async function useVariant(qmp: QmpClient, variant: PrecopyVariant): Promise<void> {
+  const { capability: wanted, parameters } = variants[variant];
+  const capabilities = Object.values(variants).flatMap(({ capability }) =>
+    capability === null ? [] : [{ capability, state: capability === wanted }],
+  );
+  await qmp.execute("migrate-set-capabilities", { capabilities });
+  await qmp.execute("migrate-set-parameters", parameters);
 }
 
 /** Lets a QEMU listen on a free port of the loopback interface. */
@@ -212,7 +239,7 @@ class SwitchoverPause {
   }
 }
 
-/** The time at which an event is first seen, by our clock. */
+/** When an event first happened after this was made, in milliseconds since 1970, as QEMU says. */
 class EventTime {
   readonly time: Promise<number>;
   readonly close: () => void;
@@ -223,7 +250,7 @@ class EventTime {
       resolve = done;
     });
     this.close = qmp.onEvent((event: QmpEvent) => {
-      if (event.name === name) resolve(performance.now());
+      if (event.name === name) resolve(event.timestampMs);
     });
   }
 }

@@ -2,7 +2,6 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -29,7 +28,9 @@ export interface SiteOptions {
   /** All VMs may go to them and come from them. */
   readonly peers: Readonly<Record<string, { readonly url: string; readonly fingerprint: string }>>;
   /** QEMU arguments for VMs that arrive. */
-  readonly arrivals: Readonly<Record<string, { readonly args: readonly string[] }>>;
+  readonly arrivals: Readonly<
+    Record<string, { readonly args: readonly string[]; readonly tracking?: "scan" | "standing" }>
+  >;
   readonly qemuBinary?: string;
   /** Arguments that QEMU needs on this machine whatever the VM. */
   readonly qemuArgs?: readonly string[];
@@ -95,7 +96,7 @@ export class SiteProcess {
       },
       ...(options.accept === undefined ? {} : { accept: options.accept }),
       arrivals: Object.fromEntries(
-        Object.entries(options.arrivals).map(([vm, { args }]) => [vm, { args: [...args] }]),
+        Object.entries(options.arrivals).map(([vm, { args, ...rest }]) => [vm, { ...rest, args: [...args] }]),
       ),
       ...(options.keep === undefined ? {} : { keep: options.keep }),
     };
@@ -170,20 +171,4 @@ export class SiteProcess {
       `Cannot start the agent of site ${this.options.name}:\n${this.logTail}`,
     );
   }
-}
-
-/** Ports on loopback that nobody uses now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

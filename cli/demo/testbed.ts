@@ -8,11 +8,12 @@ import { lostWriteRisk, probeQemu } from "../qemu/probe.ts";
 import { QmpClient } from "../qemu/qmp-client.ts";
 import { makeSiteCertificate, type SiteCertificate } from "../wan/tls-certificate.ts";
 import { DemoDisk, type DemoDiskOptions } from "./demo-disk.ts";
-import { bootImage, ticksPerSecond } from "./guest.ts";
+import { freePorts } from "./free-ports.ts";
+import { bootImage, type GuestContent, ticksPerSecond } from "./guest.ts";
 import { GuestConsole } from "./guest-console.ts";
 import { diskName, GuestDisk } from "./guest-disk.ts";
 import { forkLink, type RemoteLink } from "./link-process.ts";
-import { freePorts, SiteProcess } from "./site-process.ts";
+import { SiteProcess } from "./site-process.ts";
 
 /** The guest's machine type: one that QEMU 7.2 and all later ones have. */
 export const guestMachine = "pc-i440fx-7.2";
@@ -22,8 +23,10 @@ export const guestName = "demo";
 /** What the testbed is made of. */
 export interface TestbedOptions {
   readonly memoryBytes: number;
-  /** Guest memory that is filled with content that hardly compresses. */
+  /** Guest memory that is filled. */
   readonly fillBytes: number;
+  /** With what; default `dense`, which hardly compresses. */
+  readonly content?: GuestContent;
   readonly workingSetBytes: number;
   /** Pages of the working set that the guest changes a second. */
   readonly dirtyPagesPerSecond: number;
@@ -32,6 +35,10 @@ export interface TestbedOptions {
   /** Where the sites' stores stay; null: nowhere. */
   readonly keepFolder: string | null;
   readonly qemuBinary?: string;
+  /** QEMU programs of single sites, instead of that one. */
+  readonly qemuBinaryAt?: Readonly<Record<string, string>>;
+  /** The guest's machine type; `guestMachine` by default. */
+  readonly machine?: string;
   /** Names of the sites; the guest is defined at the first one. a and b by default. */
   readonly siteNames?: readonly string[];
   /** QEMU arguments of another guest, instead of the boot-sector one; its serial port is at `consolePath`. */
@@ -48,6 +55,8 @@ export interface TestbedOptions {
   readonly disk?: DemoDiskOptions | null;
   /** More disks of the guest, as a definition has them; their files must be there when the sites start. */
   readonly disks?: readonly Readonly<Record<string, unknown>>[];
+  /** How the sites find out what the guest has changed, as `tracking` of a definition has it. */
+  readonly tracking?: "scan" | "standing";
   /** Environment variables of the agents, beside those of this process. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -96,9 +105,10 @@ export class Testbed {
       const path = join(diskFolder, `${diskName}.raw`);
       const disk = options.disk ? await DemoDisk.create(path, options.disk) : null;
       const testbed = new Testbed(options, socketFolder, disk);
-      const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = options;
+      const { fillBytes, workingSetBytes, dirtyPagesPerSecond, content } = options;
       const dirtyPagesPerTick = Math.round(dirtyPagesPerSecond / ticksPerSecond);
-      await writeFile(testbed.imagePath, bootImage({ fillBytes, workingSetBytes, dirtyPagesPerTick }));
+      const shape = { fillBytes, workingSetBytes, dirtyPagesPerTick, ...(content && { content }) };
+      await writeFile(testbed.imagePath, bootImage(shape));
       return testbed;
     } catch (error) {
       await rm(socketFolder, { recursive: true, force: true });
@@ -122,14 +132,15 @@ export class Testbed {
 
   /** Starts the links and all agents, and defines the guest at the first site. */
   async startSites(): Promise<void> {
-    const { keepFolder, memoryBytes, qemuBinary, keep, env, siteNames = ["a", "b"] } = this.options;
-    const { confinement, accept } = this.options;
+    const { keepFolder, memoryBytes, keep, env, siteNames = ["a", "b"] } = this.options;
+    const { confinement, accept, machine = guestMachine, tracking = "scan" } = this.options;
     const ports = new Map<string, number>();
     for (const port of await freePorts(siteNames.length)) ports.set(siteNames[ports.size], port);
     const certificates = new Map<string, SiteCertificate>();
     for (const name of siteNames) certificates.set(name, await makeSiteCertificate(name));
     const root = keepFolder ?? this.socketFolder;
     for (const [name, port] of ports) {
+      const qemuBinary = this.options.qemuBinaryAt?.[name] ?? this.options.qemuBinary;
       const peers: Record<string, { url: string; fingerprint: string }> = {};
       for (const [peer, peerPort] of ports) {
         if (peer === name) continue;
@@ -145,7 +156,7 @@ export class Testbed {
         port,
         peers,
         certificate: certificates.get(name) as SiteCertificate,
-        arrivals: { [guestName]: { args: this.argumentsAt(name) } },
+        arrivals: { [guestName]: { args: this.argumentsAt(name), tracking } },
         ...(qemuBinary === undefined ? {} : { qemuBinary }),
         ...(keep === undefined ? {} : { keep }),
         ...(env === undefined ? {} : { env }),
@@ -157,10 +168,11 @@ export class Testbed {
     const definition = {
       name: guestName,
       memory: memoryBytes,
-      machine: guestMachine,
+      machine,
       cpu: "qemu64",
       accel: ["tcg"],
       args: this.argumentsAt(siteNames[0]),
+      tracking,
       disks: [...this.ownDisk(), ...(this.options.disks ?? [])],
     };
     await mkdir(root, { recursive: true });

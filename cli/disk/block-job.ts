@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../errors.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
-import type { QmpObject } from "../qemu/qmp-messages.ts";
+import { QmpError, type QmpObject } from "../qemu/qmp-messages.ts";
 
 const pollMs = 20;
 
@@ -15,7 +15,7 @@ interface JobInfo {
 
 /**
  * Runs a job to its end. `isWanted` is asked now and then: once it says no the job is cancelled. Returns true if it
- * did its work, false if it was cancelled. Throws OperationError if it failed.
+ * did its work, also when that was quicker than the cancelling, false if it was cancelled. Throws OperationError if it failed.
  */
 export async function runBlockJob(
   qmp: QmpClient,
@@ -35,12 +35,30 @@ export async function runBlockJob(
       if (job.error !== undefined && !cancelled) {
         throw new OperationError("failed", `QEMU's job ${command} failed: ${job.error}`);
       }
-      return !cancelled && job.error === undefined;
+      return job.error === undefined;
     }
     if (!cancelled && !isWanted()) {
       cancelled = true;
-      await qmp.execute("job-cancel", { id });
+      await qmp.execute("job-cancel", { id }).catch(ignoreRefusal);
     }
     await sleep(pollMs);
   }
+}
+
+/** Ends the jobs whose names begin so, and forgets them: who had started them is gone, and they keep their images busy. */
+export async function endLeftJobs(qmp: QmpClient, prefix: string): Promise<void> {
+  for (;;) {
+    const jobs = await qmp.execute<JobInfo[]>("query-jobs");
+    const left = jobs.filter(({ id }) => id.startsWith(prefix));
+    if (left.length === 0) return;
+    for (const { id, status } of left) {
+      await qmp.execute(status === "concluded" ? "job-dismiss" : "job-cancel", { id }).catch(ignoreRefusal);
+    }
+    await sleep(pollMs);
+  }
+}
+
+/** A job that has ended since it was asked for cannot be cancelled; it must be dismissed all the same. */
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof QmpError)) throw error;
 }

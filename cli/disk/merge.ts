@@ -15,9 +15,12 @@ import { blocksOf } from "../../src/generation/disks.ts";
 import { OperationError } from "../errors.ts";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 import { DigestFile } from "../store/digest-file.ts";
-import { runBlockJob } from "./block-job.ts";
+import { endLeftJobs, runBlockJob } from "./block-job.ts";
 import { headerName } from "./image-creation.ts";
 import type { ImageDescriptor, ImageStore } from "./image-store.ts";
+
+/** Names of our jobs in QEMU begin so. */
+const jobPrefix = "merge-";
 
 /** Images that become one: newest first; the first keeps its id, the last its file. */
 export interface Merge {
@@ -84,7 +87,7 @@ export async function mergeImages(
   const gone = merge.images.slice(0, -1).map(node);
   const done = await runBlockJob(
     qmp,
-    `merge-${kept.id.slice(-8)}`,
+    `${jobPrefix}${kept.id.slice(-8)}`,
     "block-commit",
     {
       device: node(merge.top),
@@ -101,6 +104,11 @@ export async function mergeImages(
   await images.write({ ...kept, file, imageFormat, digests, backing });
   for (const name of gone) await qmp.execute("blockdev-del", { "node-name": name }).catch(() => {});
   return true;
+}
+
+/** Takes back merges of an agent that has died meanwhile. */
+export async function endLeftMerges(qmp: QmpClient): Promise<void> {
+  await endLeftJobs(qmp, jobPrefix);
 }
 
 /** Digests of the upper images go to the lowest one's file, oldest first. */

@@ -16,12 +16,12 @@ import {
   recordKindNames,
 } from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
+import { blocksOf } from "../../src/generation/disks.ts";
+import { placeRegions } from "../../src/generation/geometry.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import { framesOfFile, type OpenFile } from "../verify/file-window.ts";
-import { drawBitmap } from "./dirty-picture.ts";
-
-/** Bytes that columns of a pages frame have before the kinds of its records. */
-const countsBytes = 16;
+import { DirtyPicture, drawBitmap } from "./dirty-picture.ts";
+import { type FrameRecords, readRecords } from "./record-bytes.ts";
 
 /** One frame. Sizes in bytes. */
 export interface FrameLine {
@@ -40,18 +40,44 @@ export interface FrameLine {
   readonly records: RecordCounts;
 }
 
+/** All frames of one kind. */
+export interface FrameKindLine {
+  readonly kind: string;
+  readonly frames: number;
+  readonly bytes: number;
+  readonly smallest: number;
+  readonly largest: number;
+}
+
+/** Where the records of a region, or of a disk, lie. */
+export interface PartLine {
+  readonly kind: "region" | "disk";
+  readonly name: string;
+  /** Pages or blocks that there are. */
+  readonly total: number;
+  /** Pages of a region that the trailer says have a record; records of a disk. */
+  readonly marked: number;
+  readonly picture: readonly string[];
+}
+
 /** The file as a whole. */
 export interface FramesSummary {
   readonly kind: "frames";
   readonly bytes: number;
   readonly frames: number;
+  readonly frameKinds: readonly FrameKindLine[];
   readonly records: RecordCounts;
+  /** What the records of each kind take, before columns are compressed. */
+  readonly recordBytes: RecordCounts;
   readonly deviceBytes: number;
   readonly header: DeltaHeader | null;
   readonly trailer: Omit<DeltaTrailer, "dirty"> | null;
   /** Pages of RAM that the trailer says have a record; null without a trailer. */
   readonly dirtyPages: number | null;
+  /** The page space as a whole. */
   readonly picture: readonly string[];
+  /** Each region and disk; empty without a manifest beside the file that fits it, or without a trailer. */
+  readonly parts: readonly PartLine[];
   /** Records of each disk; empty without a manifest beside the file. */
   readonly disks: readonly { readonly name: string; readonly records: RecordCounts }[];
 }
@@ -67,19 +93,26 @@ export function inspectFrames(
   onFrame: (line: FrameLine) => void,
 ): FramesSummary {
   const ramRegions = manifest?.regions.length ?? 0;
-  const disks = (manifest?.disks ?? []).map(({ name }) => ({ name, records: noRecords() }));
+  const disks = (manifest?.disks ?? []).map(({ name, lengthBytes }) => {
+    return { name, records: noRecords(), picture: new DirtyPicture(blocksOf(lengthBytes)) };
+  });
   const records = noRecords();
+  const recordBytes = noRecords();
+  const kinds = new Map<string, Mutable<FrameKindLine>>();
   let [frames, deviceBytes] = [0, 0];
   let header: DeltaHeader | null = null;
   let trailer: DeltaTrailer | null = null;
   for (const { at, frame } of framesOfFile(file)) {
-    const line = withPosition(at, () => describeFrame(core, at, frame, manifest));
+    const { line, held } = withPosition(at, () => describeFrame(core, at, frame, manifest));
     frames++;
+    countFrame(kinds, line);
     const disk = manifest && line.kind === "pages" ? disks[line.region - ramRegions] : undefined;
     for (const name of recordKindNames) {
       records[name] += line.records[name];
+      recordBytes[name] += held?.bytes[name] ?? 0;
       if (disk) disk.records[name] += line.records[name];
     }
+    if (disk && held) for (const block of held.pages) disk.picture.add(block, 1);
     if (line.kind === "header") header = decodeDeltaHeader(core, frame);
     if (line.kind === "trailer") trailer = decodeDeltaTrailer(core, frame);
     if (line.kind === "device") deviceBytes += line.plainBytes;
@@ -87,32 +120,64 @@ export function inspectFrames(
   }
   const totalPages = header?.totalPages ?? 0;
   const fits = trailer !== null && trailer.dirty.length === Math.ceil(totalPages / 8);
+  const parts = trailer && fits && manifest ? regionParts(manifest, totalPages, trailer.dirty) : [];
+  for (const { name, picture } of parts.length > 0 ? disks : []) {
+    parts.push({ kind: "disk", name, total: picture.pages, marked: picture.count, picture: picture.draw() });
+  }
   return {
     kind: "frames",
     bytes: file.size,
     frames,
+    frameKinds: [...kinds.values()],
     records,
+    recordBytes,
     deviceBytes,
     header,
     trailer: trailer && { frames: trailer.frames, records: trailer.records },
-    dirtyPages: trailer ? trailer.dirty.reduce((sum, bits) => sum + onesIn(bits), 0) : null,
+    dirtyPages: trailer ? onesOf(trailer.dirty, 0, trailer.dirty.length * 8) : null,
     picture: trailer && fits ? drawBitmap(trailer.dirty, totalPages) : [],
-    disks,
+    parts,
+    disks: disks.map(({ name, records: ofDisk }) => ({ name, records: ofDisk })),
   };
 }
 
-function describeFrame(core: Core, at: number, frame: Uint8Array, manifest: Manifest | null): FrameLine {
-  const header = checkFrame(core, frame);
-  const records = noRecords();
-  if (header.kind === FrameKind.pages) {
-    const kinds = plainColumns(core, frame, header).subarray(countsBytes, countsBytes + header.records);
-    for (const kind of kinds) {
-      const name = recordKindNames[kind - 1];
-      if (name === undefined) throw new FormatError("bad-value", `Cannot read record: unknown kind ${kind}`);
-      records[name]++;
-    }
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+function countFrame(kinds: Map<string, Mutable<FrameKindLine>>, { kind, frameBytes }: FrameLine): void {
+  const known = kinds.get(kind);
+  if (known === undefined) {
+    kinds.set(kind, { kind, frames: 1, bytes: frameBytes, smallest: frameBytes, largest: frameBytes });
+    return;
   }
-  return {
+  known.frames++;
+  known.bytes += frameBytes;
+  known.smallest = Math.min(known.smallest, frameBytes);
+  known.largest = Math.max(known.largest, frameBytes);
+}
+
+/** The dirty bitmap by regions; none if the manifest is of another page space. */
+function regionParts(manifest: Manifest, totalPages: number, dirty: Uint8Array): PartLine[] {
+  const geometry = placeRegions(manifest.regions);
+  if (geometry.totalPages !== totalPages) return [];
+  return geometry.regions.map(({ name, firstPage, pages }) => ({
+    kind: "region",
+    name,
+    total: pages,
+    marked: onesOf(dirty, firstPage, firstPage + pages),
+    picture: drawBitmap(dirty, pages, firstPage),
+  }));
+}
+
+function describeFrame(
+  core: Core,
+  at: number,
+  frame: Uint8Array,
+  manifest: Manifest | null,
+): { line: FrameLine; held: FrameRecords | null } {
+  const header = checkFrame(core, frame);
+  const held =
+    header.kind === FrameKind.pages ? readRecords(plainColumns(core, frame, header), header.records) : null;
+  const line: FrameLine = {
     at,
     sequence: header.sequence,
     kind: nameOf(FrameKind, header.kind),
@@ -123,8 +188,9 @@ function describeFrame(core: Core, at: number, frame: Uint8Array, manifest: Mani
     columnsBytes: header.columnsBytes,
     plainBytes: header.plainBytes,
     wholeBytes: header.payloadBytes - header.columnsBytes,
-    records,
+    records: held?.counts ?? noRecords(),
   };
+  return { line, held };
 }
 
 function nameOfRegion({ regions, disks }: Manifest, region: number): string | null {
@@ -146,8 +212,9 @@ function nameOf(names: Readonly<Record<string, number>>, value: number): string 
   return Object.keys(names).find((name) => names[name] === value) ?? String(value);
 }
 
-function onesIn(byte: number): number {
+/** Set bits from bit `from` up to bit `to`. */
+function onesOf(bitmap: Uint8Array, from: number, to: number): number {
   let ones = 0;
-  for (let bits = byte; bits !== 0; bits >>= 1) ones += bits & 1;
+  for (let bit = from; bit < to; bit++) ones += (bitmap[bit >> 3] >> (bit & 7)) & 1;
   return ones;
 }

@@ -1,8 +1,14 @@
 /** Explains a captured migration stream of QEMU. */
 
-import { FormatError } from "../../src/errors.ts";
-import { PAGE_BYTES, QemuStreamDecoder, type RamBlock } from "../../src/qemu-stream/index.ts";
+import {
+  PAGE_BYTES,
+  QemuStreamDecoder,
+  type RamBlock,
+  type RamSectionKind,
+} from "../../src/qemu-stream/index.ts";
 import { type OpenFile, readFully, windowBytes } from "../verify/file-window.ts";
+import { type DeviceLine, readDeviceFields } from "./device-state.ts";
+import { parseVmDescription } from "./vm-description.ts";
 import { isZeroPage } from "./zero-page.ts";
 
 /** Pages of one RAM block as the stream has them; a page that was sent twice counts twice. */
@@ -17,6 +23,10 @@ export interface BlockLine {
   readonly wholeOfZeroes: number;
   /** Different pages that were sent. */
   readonly distinct: number;
+  /** Times that a page was sent again: it changed while the stream was made. */
+  readonly again: number;
+  /** Pages that were never sent. */
+  readonly missing: number;
 }
 
 /** The stream as a whole. */
@@ -28,10 +38,18 @@ export interface StreamSummary {
   readonly commands: number;
   /** START, PART and END sections of RAM. */
   readonly ramSections: number;
+  /** Sections of RAM by their kind. */
+  readonly sections: Readonly<Record<RamSectionKind, number>>;
   readonly blocks: readonly BlockLine[];
   readonly deviceStateBytes: number | null;
-  /** Devices by the names that the stream's own description gives. */
-  readonly devices: readonly string[];
+  /** Bytes of the stream's own description of the device state. */
+  readonly descriptionBytes: number | null;
+  /** Devices with their fields, as the description names them. */
+  readonly devices: readonly DeviceLine[];
+  /** Where device state and description do not fit each other; null if they do. */
+  readonly deviceProblem: string | null;
+  /** True if there are so many fields that the devices after them are left out. */
+  readonly fieldsAreCut: boolean;
 }
 
 interface BlockTally {
@@ -54,9 +72,14 @@ export function inspectQemuStream(file: OpenFile): StreamSummary {
     subsections: [] as string[],
     commands: 0,
     ramSections: 0,
+    sections: { start: 0, part: 0, end: 0 },
     deviceStateBytes: null as number | null,
-    devices: [] as string[],
+    descriptionBytes: null as number | null,
+    devices: [] as readonly DeviceLine[],
+    deviceProblem: null as string | null,
+    fieldsAreCut: false,
   };
+  let state: Uint8Array = new Uint8Array(0);
   const decoder = new QemuStreamDecoder(
     {
       machine: (name) => {
@@ -64,7 +87,10 @@ export function inspectQemuStream(file: OpenFile): StreamSummary {
       },
       subsection: ({ name }) => found.subsections.push(name),
       command: () => found.commands++,
-      ramSectionBegin: () => found.ramSections++,
+      ramSectionBegin: (kind) => {
+        found.ramSections++;
+        found.sections[kind]++;
+      },
       ramBlocks: (blocks) => {
         for (const block of blocks) tallies.push(newTally(block));
       },
@@ -79,8 +105,18 @@ export function inspectQemuStream(file: OpenFile): StreamSummary {
       },
       deviceState: (tail) => {
         found.deviceStateBytes = tail.length;
+        state = tail;
       },
-      vmDescription: (json) => found.devices.push(...deviceNames(json)),
+      vmDescription: (json) => {
+        found.descriptionBytes = json.length;
+        const described = parseVmDescription(json);
+        // A stream that this program made has none.
+        if (described.length === 0) return;
+        const { devices, problem, isCut } = readDeviceFields(state, described);
+        found.devices = devices;
+        found.deviceProblem = problem;
+        found.fieldsAreCut = isCut;
+      },
     },
     { ramBytes: maxRamBytes },
   );
@@ -95,6 +131,8 @@ export function inspectQemuStream(file: OpenFile): StreamSummary {
     id: block.id,
     lengthBytes: block.lengthBytes,
     ...counts,
+    again: counts.zero + counts.whole - counts.distinct,
+    missing: block.lengthBytes / PAGE_BYTES - counts.distinct,
   }));
   return { kind: "qemu-stream", bytes: file.size, ...found, blocks };
 }
@@ -109,20 +147,4 @@ function see(tally: BlockTally, page: number): void {
   if (tally.seen[page >> 3] & bit) return;
   tally.seen[page >> 3] |= bit;
   tally.distinct++;
-}
-
-/** Names of the devices in QEMU's own description of the stream. */
-function deviceNames(json: Uint8Array): string[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
-  } catch {
-    throw new FormatError("bad-value", "Cannot read the description of the device state: it is not JSON");
-  }
-  const devices = (value as { devices?: unknown } | null)?.devices;
-  if (!Array.isArray(devices)) return [];
-  return devices.map((device) => {
-    const { name } = (device ?? {}) as { name?: unknown };
-    return typeof name === "string" ? name : "?";
-  });
 }

@@ -2,9 +2,9 @@
 
 import type { Core } from "../../src/core.ts";
 import { blocksOf, type DiskShape, diskDifference } from "../../src/generation/disks.ts";
-import type { GenerationId } from "../../src/generation/manifest.ts";
+import { type GenerationId, isSeed } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
-import { readDigests, type StoredGeneration } from "../store/generation-reader.ts";
+import { readDeviceState, readDigests, type StoredGeneration } from "../store/generation-reader.ts";
 import { Holders } from "../store/holders.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
 import type { VmStore } from "../store/vm-store.ts";
@@ -12,7 +12,13 @@ import type { VmStore } from "../store/vm-store.ts";
 /** What a leg is encoded against. */
 export type CommonBase =
   | { readonly mode: "nothing" }
-  | { readonly mode: "content"; readonly generation: StoredGeneration; readonly digests: Uint8Array }
+  | {
+      readonly mode: "content";
+      readonly generation: StoredGeneration;
+      readonly digests: Uint8Array;
+      /** Its device state, where the peer is told what differs from it. */
+      readonly device?: Uint8Array;
+    }
   | {
       readonly mode: "digests";
       readonly id: GenerationId;
@@ -34,6 +40,8 @@ export interface CommonBaseSearch {
   /** The disks that the VM has now. */
   readonly disks: readonly DiskShape[];
   readonly warn: (message: string) => void;
+  /** The generation to take if both have it, though there may be newer ones: the VM was compared with it already. */
+  readonly preferred?: GenerationId | null;
 }
 
 /** Picks the base of a leg. What turns out to be damaged here is moved aside and not used. */
@@ -55,14 +63,24 @@ export async function findCommonBase(search: CommonBaseSearch): Promise<CommonBa
     while (newest && !(await isIntact(newest))) newest = generations.at(-1);
     return newest ?? null;
   };
-  const byNewest = [...offered].sort((a, b) => b.generation - a.generation);
+  const isPreferred = (id: GenerationId) =>
+    id.generation === search.preferred?.generation && id.root === search.preferred.root ? 1 : 0;
+  const byNewest = [...offered].sort(
+    (a, b) => isPreferred(b) - isPreferred(a) || b.generation - a.generation,
+  );
   for (const id of byNewest) {
     const here = generations.find(
       ({ manifest }) => manifest.generation === id.generation && manifest.root === id.root,
     );
     if (here && !haveSameDisks(search, here)) continue;
     if (here && (await isIntact(here))) {
-      return { mode: "content", generation: here, digests: await readDigests(here) };
+      const device = isSeed(here.manifest) ? null : await readDeviceState(core, here);
+      return {
+        mode: "content",
+        generation: here,
+        digests: await readDigests(here),
+        ...(device && { device }),
+      };
     }
     const known = here || generations.length === 0 ? null : await holders.readDigests(core, id);
     const own = known && (await newestIntact());

@@ -43,13 +43,15 @@ export interface DestinationDisksOptions {
   readonly base: StoredGeneration | null;
   /** A running block host; it is ended here. */
   readonly host: BlockHost;
+  /** True: a VM will run here and needs an image to write to. */
+  readonly willRun: boolean;
 }
 
 interface OpenDisk extends DiskShape {
   /** What comes is written to it. */
   readonly received: ImageDescriptor;
-  /** What the VM will write to. */
-  readonly active: ImageDescriptor;
+  /** What the VM will write to; null if none will run. */
+  readonly active: ImageDescriptor | null;
   readonly content: ImageChain | null;
   readonly digests: BlockDigests;
   readonly file: DigestFile;
@@ -101,7 +103,7 @@ export class DestinationDisks {
     const { images } = this.options;
     return await Promise.all(
       this.disks.map(async ({ active, received }) => [
-        active,
+        ...(active === null ? [] : [active]),
         received,
         ...(received.backing === null ? [] : await images.chain(received.backing)),
       ]),
@@ -185,7 +187,7 @@ export class DestinationDisks {
       await rename(file.path, join(images.path, digestsFile));
       await syncDirectory(images.path);
       await images.write({ ...received, digests: digestsFile });
-      await images.write(active);
+      if (active !== null) await images.write(active);
       sealed.push({ name, lengthBytes, image: received.id });
     }
     return sealed;
@@ -193,7 +195,9 @@ export class DestinationDisks {
 
   /** Records durably that the VM here writes to the new images. */
   async takeOver(): Promise<void> {
-    const images = Object.fromEntries(this.disks.map(({ name, active }) => [name, active.id]));
+    const images = Object.fromEntries(
+      this.disks.flatMap(({ name, active }) => (active === null ? [] : [[name, active.id]])),
+    );
     await this.options.images.setCurrent({ format: 1, images, aside: [] });
   }
 
@@ -203,7 +207,7 @@ export class DestinationDisks {
     await host.kill().catch(() => {});
     this.release();
     for (const { received, active, file } of this.disks) {
-      for (const image of [received, active]) {
+      for (const image of active === null ? [received] : [received, active]) {
         await rm(join(images.path, `${image.id}.json`), { force: true });
         await rm(images.pathOf(image), { force: true });
         await rm(join(images.path, `${image.id}.digests`), { force: true });
@@ -222,11 +226,11 @@ export class DestinationDisks {
   }
 
   private async open(disk: ArrivingDisk): Promise<void> {
-    const { core, key, images, legId, base, host } = this.options;
+    const { core, key, images, legId, base, host, willRun } = this.options;
     const { name, lengthBytes } = disk;
     const held = base?.manifest.disks.find((one) => one.name === name)?.image ?? null;
     const received = images.describe(name, lengthBytes, held);
-    const active = images.describe(name, lengthBytes, received.id);
+    const active = willRun ? images.describe(name, lengthBytes, received.id) : null;
     const below = held === null ? null : await images.read(held);
     await host.create({
       path: images.pathOf(received),
@@ -234,7 +238,7 @@ export class DestinationDisks {
       backing: below && { file: headerName(images, below), format: below.imageFormat },
       bitmap: null,
     });
-    await createOverlay(host.qmp, images, active, received, disk.granularityBytes);
+    if (active !== null) await createOverlay(host.qmp, images, active, received, disk.granularityBytes);
     const content = held === null ? null : await openContent(images, held);
     const layers = held === null ? [] : await openDigestLayers(images, held);
     const blocks = blocksOf(lengthBytes);

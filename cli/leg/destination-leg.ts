@@ -3,90 +3,68 @@
  * leg before that leaves nothing behind.
  */
 
-import { loadCore } from "../../src/core.ts";
+import type { Core } from "../../src/core.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import type { BlockHost } from "../disk/block-host.ts";
-import type { ImageDescriptor } from "../disk/image-store.ts";
 import { messageOf, OperationError } from "../errors.ts";
+import { deferred } from "../qemu/deferred.ts";
 import { type IncomingMigration, startIncoming } from "../qemu/incoming-migration.ts";
 import type { QemuProcess } from "../qemu/process.ts";
 import { qemuSocketPath } from "../qemu/unix-socket.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import { IntegrityLedger } from "../store/integrity.ts";
-import type { OwnershipRegister } from "../store/ownership.ts";
-import type { VmStore } from "../store/vm-store.ts";
 import type { Incoming, PeerConnection } from "../wan/connection.ts";
 import { abortError, protocolError } from "../wan/connection.ts";
-import type { MessageOf } from "../wan/messages.ts";
+import type { Message, MessageOf } from "../wan/messages.ts";
 import { chosenBase, intactGenerations } from "./destination-base.ts";
-import { type ArrivingDisk, DestinationDisks } from "./destination-disks.ts";
+import type { DestinationLegContext, DestinationResult } from "./destination-context.ts";
+import { DestinationDisks } from "./destination-disks.ts";
 import { DestinationLink } from "./destination-link.ts";
 import { type DestinationStore, openDestinationStore } from "./destination-store.ts";
-import { legCoreBytes } from "./leg-core.ts";
+import { firstFrame } from "./frame-order.ts";
+import { loadLegCore } from "./leg-core.ts";
 import { traceStep } from "./leg-steps.ts";
-import { type DestinationState, destinationTransitions, StateMachine } from "./state-machine.ts";
+import {
+  type DestinationState,
+  destinationTransitions,
+  type KeeperState,
+  keeperTransitions,
+  StateMachine,
+} from "./state-machine.ts";
 
 /** What came and was not handled may take so much memory: half of what a source may have under way. */
 const maxQueuedBytes = 128 << 20;
-/** Number of the first frame that crosses the WAN. */
-const firstPagesFrame = 2;
-
-/** What a leg needs from the agent. */
-export interface DestinationLegContext {
-  readonly site: string;
-  readonly connection: PeerConnection;
-  readonly prepare: MessageOf<"prepare">;
-  readonly store: VmStore;
-  readonly ownership: OwnershipRegister;
-  readonly key: Uint8Array;
-  readonly runPath: string;
-  /** Disks that move with the VM, as `prepare` has them, with what this site decides about them. */
-  readonly disks: readonly ArrivingDisk[];
-  readonly startBlockHost: () => Promise<BlockHost>;
-  /** Starts the VM's QEMU on a RAM image and on disk images (newest first for each disk), waiting and paused. */
-  readonly launch: (
-    imagePath: string,
-    chains: readonly (readonly ImageDescriptor[])[],
-  ) => Promise<QemuProcess>;
-  /** Serialises changes of the VM's ownership record. */
-  readonly exclusively: <T>(action: () => Promise<T>) => Promise<T>;
-  readonly onState: (state: DestinationState) => void;
-  readonly warn: (message: string) => void;
-}
-
-/** The VM runs here now. */
-export interface DestinationResult {
-  readonly process: QemuProcess;
-  readonly generation: StoredGeneration;
-}
 
 /** Runs one leg from `prepare` on. Throws OperationError when the VM does not come to run here. */
 export class DestinationLeg {
-  private readonly context: DestinationLegContext;
-  private readonly machine: StateMachine<DestinationState>;
-  private destination: DestinationStore | null = null;
+  protected readonly context: DestinationLegContext;
+  protected readonly machine: StateMachine<DestinationState | KeeperState>;
+  protected destination: DestinationStore | null = null;
   private disks: DestinationDisks | null = null;
   private host: Promise<BlockHost> | null = null;
   private process: Promise<QemuProcess> | null = null;
   private incoming: Promise<IncomingMigration> | null = null;
-  private manifest: Manifest | null = null;
+  protected manifest: Manifest | null = null;
   private generation = 0;
+  private core: Promise<Core> | null = null;
   private work: Promise<void> = Promise.resolve();
-  private settle: { resolve: (result: DestinationResult) => void; reject: (error: unknown) => void } | null =
-    null;
-  private isOver = false;
-  private link: DestinationLink | null = null;
+  protected readonly outcome = deferred<DestinationResult>();
+  protected isOver = false;
+  protected link: DestinationLink | null = null;
+  private denial: Error | null = null;
   private onLinked: () => void = () => {};
   /** Resolves when the source was answered, or cannot be. */
   private readonly linked = new Promise<void>((resolve) => {
     this.onLinked = resolve;
   });
   private queuedBytes = 0;
-  private isInForce = false;
+  protected isInForce = false;
 
   constructor(context: DestinationLegContext) {
     this.context = context;
-    this.machine = new StateMachine(destinationTransitions, "offered", (state) => {
+    const isHandover = context.prepare.purpose === "handover";
+    const table = isHandover ? destinationTransitions : keeperTransitions;
+    this.machine = new StateMachine<DestinationState | KeeperState>(table, "offered", (state) => {
       context.onState(state);
       traceStep({ side: "destination", step: state });
     });
@@ -100,20 +78,26 @@ export class DestinationLeg {
       if (this.context.disks.length > 0) this.host = this.context.startBlockHost();
       this.host?.catch(() => {});
       const have = await intactGenerations(store, this.context.key, warn);
-      return await new Promise<DestinationResult>((resolve, reject) => {
-        this.settle = { resolve, reject };
+      // It may have been cancelled meanwhile.
+      if (!this.isOver) {
         traceStep({ side: "destination", step: "offered" });
         this.link = new DestinationLink({
           legId: prepare.leg,
           connection,
           timeoutMs: prepare.linkTimeoutMs,
+          streams: prepare.streams,
           onIncoming: (incoming) => this.receive(incoming),
           onGivenUp: (error) => this.cancel(error),
           warn,
         });
+        this.link.deny(this.denial);
         this.link.send({ type: "offer", have });
-        this.onLinked();
-      });
+        // The answer takes a round trip.
+        this.core = loadLegCore();
+        this.core.catch(() => {});
+      }
+      this.onLinked();
+      return await this.outcome.promise;
     } catch (error) {
       this.isOver = true;
       this.onLinked();
@@ -136,6 +120,12 @@ export class DestinationLeg {
     this.link?.end();
   }
 
+  /** See DestinationLink. */
+  deny(denial: Error | null): void {
+    this.denial = denial;
+    this.link?.deny(denial);
+  }
+
   /** Ends the leg when what came before is done, unless the VM runs here by then. */
   cancel(error: Error): void {
     this.enqueue(() => Promise.reject(error));
@@ -148,7 +138,8 @@ export class DestinationLeg {
   async resume(connection: PeerConnection, message: MessageOf<"resume">): Promise<boolean> {
     await this.linked;
     const { link } = this;
-    if (link === null || (this.isOver && this.machine.state !== "running")) return false;
+    const isDone = this.machine.state === "running" || this.machine.state === "kept";
+    if (link === null || (this.isOver && !isDone)) return false;
     link.detach();
     let isResumed = false;
     // After everything that the old connection has brought: what is told then is what is in the store.
@@ -156,9 +147,16 @@ export class DestinationLeg {
       link.resume(connection, message.messages, this.destination?.lastSequence ?? 1);
       isResumed = true;
     };
-    if (this.machine.state === "running") await go();
+    if (isDone) await go();
     else await this.enqueue(go);
     return isResumed;
+  }
+
+  /** A further connection for frames. Throws OperationError if the leg has no use for it. */
+  async join(connection: PeerConnection, stream: number): Promise<void> {
+    await this.linked;
+    if (this.link === null || this.isOver) throw new OperationError("failed", "Cannot join: the leg is over");
+    this.link.join(connection, stream);
   }
 
   /** What arrives is done in order. A peer that sends faster than it is done waits. */
@@ -188,7 +186,7 @@ export class DestinationLeg {
         await action();
       } catch (error) {
         this.isOver = true;
-        this.settle?.reject(error);
+        this.outcome.reject(error);
       }
     });
     return this.work;
@@ -200,28 +198,31 @@ export class DestinationLeg {
       if (this.machine.state !== "receiving" || !this.destination) throw this.unexpected("a frame");
       const sequence = await this.destination.apply(incoming.frame);
       this.link?.acknowledge(sequence);
-      if (sequence === firstPagesFrame) traceStep({ side: "destination", step: "first-frame" });
+      if (sequence === firstFrame) traceStep({ side: "destination", step: "first-frame" });
       return;
     }
     const { message } = incoming;
     if (message.type === "begin" && this.machine.state === "offered") await this.begin(message);
     else if (message.type === "finish" && this.machine.state === "receiving") await this.finish(message);
-    else if (message.type === "commit" && this.machine.state === "prepared") await this.commit(message);
     else if (message.type === "abort") throw abortError(message, connection.site);
-    else throw this.unexpected(`'${message.type}'`);
+    else if (this.machine.state !== "prepared" || !(await this.conclude(message))) {
+      throw this.unexpected(`'${message.type}'`);
+    }
   }
 
   private async begin(message: MessageOf<"begin">): Promise<void> {
-    const { store, prepare, key, launch, runPath, connection } = this.context;
+    const { store, prepare, key, connection } = this.context;
     const { geometry, base } = await chosenBase(store, connection.site, prepare, message);
-    const core = await loadCore({ initialBytes: legCoreBytes });
+    const core = await (this.core as Promise<Core>);
     const { leg: legId } = prepare;
     const { generation } = message;
     const { images } = store;
     const { disks: arriving } = this.context;
     if (this.host) {
       const host = await this.host;
-      this.disks = await DestinationDisks.begin({ core, key, images, legId, disks: arriving, base, host });
+      const willRun = prepare.purpose === "handover";
+      const options = { core, key, images, legId, disks: arriving, base, host, willRun };
+      this.disks = await DestinationDisks.begin(options);
     }
     this.generation = generation;
     const target = { generationsPath: store.generationsPath, vm: prepare.vm.name, generation, legId };
@@ -236,7 +237,15 @@ export class DestinationLeg {
       target,
     });
     await this.disks?.connect();
-    const process = launch(this.destination.imagePath, (await this.disks?.chains()) ?? []);
+    await this.startQemu(this.destination);
+    this.machine.go("receiving");
+    if (this.incoming) await this.destination.attach(this.incoming);
+  }
+
+  /** Starts the QEMU that will run the VM. */
+  protected async startQemu({ imagePath }: DestinationStore): Promise<void> {
+    const { launch, runPath } = this.context;
+    const process = launch(imagePath, (await this.disks?.chains()) ?? []);
     this.process = process;
     this.incoming = process.then((qemu) =>
       startIncoming(qemu.qmp, {
@@ -249,28 +258,27 @@ export class DestinationLeg {
       (incoming) => incoming.completed.catch((error) => this.enqueue(() => Promise.reject(error))),
       (error) => this.enqueue(() => Promise.reject(error)),
     );
-    this.machine.go("receiving");
-    await this.destination.attach(this.incoming);
   }
 
   private async finish(message: MessageOf<"finish">): Promise<void> {
     const { prepare, connection, site } = this.context;
     this.machine.go("loading");
-    const incoming = await (this.incoming as Promise<IncomingMigration>);
+    const incoming = await this.incoming;
     const start = {
       vm: prepare.vm.name,
       generation: this.generation,
       epoch: prepare.epoch,
       from: connection.site,
       to: site,
-      createdAt: new Date().toISOString(),
+      createdAt: new Date(Date.now() - message.ageMs).toISOString(),
       machine: prepare.vm.machine,
       accelerator: prepare.vm.accelerator,
+      ...(prepare.purpose === "seed" && ({ seed: true } as const)),
     };
     const manifest = await (this.destination as DestinationStore).finish(
       message.sequence,
       start,
-      incoming.completed,
+      incoming?.completed ?? null,
     );
     if (manifest.root !== message.root) {
       const base = manifest.base && (await this.context.store.find(manifest.base));
@@ -284,6 +292,13 @@ export class DestinationLeg {
     traceStep({ side: "destination", step: "written" });
     this.machine.go("prepared");
     this.link?.send({ type: "prepared", root: manifest.root });
+  }
+
+  /** What the source says to a state that is complete here. False if it cannot say that. */
+  protected async conclude(message: Message): Promise<boolean> {
+    if (message.type !== "commit") return false;
+    await this.commit(message);
+    return true;
   }
 
   private async commit(message: MessageOf<"commit">): Promise<void> {
@@ -310,7 +325,7 @@ export class DestinationLeg {
       .execute("announce-self", { initial: 50, max: 550, rounds: 5, step: 100 })
       .catch((error) => warn(`Cannot announce ${vm} on its networks: ${messageOf(error)}`));
     await new IntegrityLedger(store).record(generation).catch((error) => warn(messageOf(error)));
-    this.settle?.resolve({ process, generation });
+    this.outcome.resolve({ process, generation });
   }
 
   /** Puts the generation in force and records OWNED. */

@@ -6,6 +6,7 @@
 import { OperationError } from "../errors.ts";
 import { type Incoming, type PeerConnection, protocolError } from "../wan/connection.ts";
 import type { Message } from "../wan/messages.ts";
+import { FrameOrder } from "./frame-order.ts";
 
 /** The source gives up first: what it says then still finds the leg. */
 const marginMs = 5_000;
@@ -18,6 +19,8 @@ export interface DestinationLinkOptions {
   readonly connection: PeerConnection;
   /** How long to wait for the source. */
   readonly timeoutMs: number;
+  /** Connections that may carry its frames; 1: only the main one. */
+  readonly streams: number;
   readonly onIncoming: (incoming: Incoming) => void;
   readonly onGivenUp: (error: Error) => void;
   readonly warn: (message: string) => void;
@@ -27,10 +30,14 @@ export interface DestinationLinkOptions {
 export class DestinationLink {
   private readonly options: DestinationLinkOptions;
   private current: PeerConnection | null;
+  /** Null: all comes on one connection, in order. */
+  private readonly order: FrameOrder | null;
+  private readonly further = new Map<number, PeerConnection>();
   /** Messages of the leg that came: `prepare` was the first. */
   private received = 1;
   private readonly sent: Message[] = [];
   private timer: NodeJS.Timeout | null = null;
+  private denial: Error | null = null;
   private isOver = false;
   private isPaused = false;
   private isHandedOut = false;
@@ -40,6 +47,7 @@ export class DestinationLink {
   constructor(options: DestinationLinkOptions) {
     this.options = options;
     this.current = options.connection;
+    this.order = options.streams > 1 ? new FrameOrder() : null;
     this.bind(options.connection);
   }
 
@@ -49,9 +57,32 @@ export class DestinationLink {
     this.current?.send(message);
   }
 
+  /**
+   * A further connection of the source, which carries frames only. One that had its number before is dropped: the source
+   * knows that it is lost. Throws OperationError if there is no use for it.
+   */
+  join(connection: PeerConnection, stream: number): void {
+    const { streams, legId } = this.options;
+    if (stream >= streams) throw protocolError(connection.site, `it has announced ${streams} connections`);
+    if (this.current === null || this.isFinished || this.isOver) {
+      throw new OperationError("failed", "Cannot join: the leg has no main connection now");
+    }
+    drop(this.further.get(stream));
+    this.further.set(stream, connection);
+    connection.watch(beatMs, silenceMs);
+    if (this.isPaused) connection.pause();
+    connection.send({ type: "joined", leg: legId, stream });
+    const take = this.taker(connection, () => this.further.get(stream) === connection);
+    connection.receiveWith(take);
+    connection.onLost(() => {
+      if (this.further.get(stream) === connection) this.further.delete(stream);
+    });
+  }
+
   /** The leg is done: what comes from now on waits for whoever gets the connection from `handOut`. */
   finish(): void {
     this.isFinished = true;
+    this.dropFurther();
     this.current?.receiveWith(null);
   }
 
@@ -63,14 +94,14 @@ export class DestinationLink {
   /** Stops reading until `read`; the source is slowed down. */
   pause(): void {
     this.isPaused = true;
-    this.current?.pause();
+    for (const connection of this.connections) connection.pause();
   }
 
   /** Reads on, if it was paused. */
   read(): void {
     if (!this.isPaused) return;
     this.isPaused = false;
-    this.current?.resume();
+    for (const connection of this.connections) connection.resume();
   }
 
   /** The last word on a leg that failed, if anybody hears it. */
@@ -78,12 +109,22 @@ export class DestinationLink {
     this.current?.send(message);
   }
 
+  /**
+   * The source has said that this leg is not under way any more, or (null) that it is. What it says may be older than the
+   * leg, so it counts only when the connection is lost: else the source itself would end it.
+   */
+  deny(denial: Error | null): void {
+    this.denial = denial;
+    if (this.current === null) this.wait();
+  }
+
   /** Nothing that the old connection still brings counts any more: the source sends it again. */
   detach(): void {
+    this.denial = null;
     const old = this.current;
     this.current = null;
-    old?.receiveWith(() => {});
-    old?.close();
+    drop(old);
+    this.dropFurther();
     this.wait();
   }
 
@@ -97,6 +138,7 @@ export class DestinationLink {
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
     this.isPaused = false;
+    this.order?.forget();
     this.current = connection;
     connection.send({ type: "resumed", leg: this.options.legId, messages: this.received, sequence });
     for (const message of this.sent.slice(heard)) connection.send(message);
@@ -126,31 +168,64 @@ export class DestinationLink {
   /** Waits for nobody any more. */
   end(): void {
     this.isOver = true;
+    this.dropFurther();
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
+  }
+
+  private get connections(): PeerConnection[] {
+    return [...(this.current ? [this.current] : []), ...this.further.values()];
+  }
+
+  private dropFurther(): void {
+    for (const connection of this.further.values()) drop(connection);
+    this.further.clear();
+  }
+
+  /** What takes what a connection brings, as long as it is one of the leg's. */
+  private taker(connection: PeerConnection, isCurrent: () => boolean): (incoming: Incoming) => void {
+    const { order } = this;
+    const { onIncoming, onGivenUp } = this.options;
+    let frames = 0;
+    return (incoming) => {
+      if (!isCurrent()) return;
+      const isMain = connection === this.current;
+      if ("message" in incoming && isMain) this.received++;
+      if (order === null) return onIncoming(incoming);
+      try {
+        if ("frame" in incoming) connection.send({ type: "arrived", frames: ++frames });
+        else if (!isMain) throw protocolError(connection.site, "a message came where only frames belong");
+        for (const next of "frame" in incoming
+          ? order.frame(incoming.frame)
+          : order.message(incoming.message)) {
+          onIncoming(next);
+        }
+      } catch (error) {
+        onGivenUp(error as Error);
+      }
+    };
   }
 
   private bind(connection: PeerConnection): void {
     connection.watch(beatMs, silenceMs);
     // First: what came before the connection was lost counts, such as the word that the leg is over.
     if (!this.isFinished) {
-      connection.receiveWith((incoming) => {
-        if (connection !== this.current) return;
-        if ("message" in incoming) this.received++;
-        this.options.onIncoming(incoming);
-      });
+      connection.receiveWith(this.taker(connection, () => connection === this.current));
     }
     connection.onLost((error) => {
       if (this.isOver || connection !== this.current) return;
       this.current = null;
-      this.options.warn(`${error.message}; the leg waits for the link`);
+      this.dropFurther();
+      if (this.denial === null) this.options.warn(`${error.message}; the leg waits for the link`);
       this.wait();
     });
   }
 
   private wait(): void {
-    if (this.isOver || this.timer !== null) return;
     const { timeoutMs, connection, onGivenUp } = this.options;
+    if (this.isOver) return;
+    if (this.denial !== null) onGivenUp(this.denial);
+    if (this.denial !== null || this.timer !== null) return;
     this.timer = setTimeout(() => {
       this.timer = null;
       onGivenUp(
@@ -161,4 +236,10 @@ export class DestinationLink {
       );
     }, timeoutMs + marginMs);
   }
+}
+
+/** Nothing that it still brings counts any more. */
+function drop(connection: PeerConnection | null | undefined): void {
+  connection?.receiveWith(() => {});
+  connection?.close();
 }

@@ -1,19 +1,20 @@
 /** The destination's side of the data path: frames in, image and delta out, pages to the waiting QEMU. */
 
 import type { Core } from "../../src/core.ts";
-import { DeviceAssembler } from "../../src/delta/device-frames.ts";
+import { DeviceAssembler, encodeDeviceFrames } from "../../src/delta/device-frames.ts";
 import { decodeFrameHeader } from "../../src/delta/frame.ts";
 import { type DecodedPages, PageDecoder } from "../../src/delta/page-decoder.ts";
 import { FrameKind, frameLimits } from "../../src/delta/vocabulary.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
 import { type DiskShape, frameExtents } from "../../src/generation/disks.ts";
 import type { Geometry } from "../../src/generation/geometry.ts";
-import type { Manifest } from "../../src/generation/manifest.ts";
+import { isSeed, type Manifest } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
 import type { IncomingMigration } from "../qemu/incoming-migration.ts";
 import {
   GenerationContent,
   imagePathOf,
+  readDeviceState,
   readDigests,
   type StoredGeneration,
 } from "../store/generation-reader.ts";
@@ -62,19 +63,20 @@ export class DestinationStore {
   private readonly content: GenerationContent | null;
   private readonly decoder: PageDecoder;
   private readonly device: DeviceAssembler;
-  private readonly deviceFrames: Uint8Array[] = [];
+  /** Number of the first device frame; 0 before it. */
+  private firstDeviceFrame = 0;
   private readonly newDigests: number;
   private feed: IncomingFeed | null = null;
   private sequence = 1;
 
-  constructor(options: DestinationStoreOptions, baseDigests: Uint8Array | undefined) {
+  constructor(options: DestinationStoreOptions, had: { digests?: Uint8Array; device: Uint8Array | null }) {
     const { core, key, geometry, base, target } = options;
     this.core = core;
     this.key = key;
     this.geometry = geometry;
     this.machine = options.machine;
     this.content = base ? new GenerationContent(core, base) : null;
-    this.digests = new PageDigests(core, key, geometry, baseDigests);
+    this.digests = new PageDigests(core, key, geometry, had.digests);
     this.disks = options.disks;
     const extents = frameExtents(geometry, options.shapes);
     const ram = new BaseWindow(core, this.content);
@@ -88,7 +90,7 @@ export class DestinationStore {
         }
       },
     });
-    this.device = new DeviceAssembler(core);
+    this.device = new DeviceAssembler(core, had.device);
     this.newDigests = core.allocate(frameLimits.records * digestBytes);
     this.writer = beginGeneration(core, target.generationsPath, target, geometry, base);
     this.imagePath = base ? imagePathOf(base) : this.writer.imagePath;
@@ -121,9 +123,9 @@ export class DestinationStore {
     }
     if (header.kind === FrameKind.device) {
       this.device.add(frame);
-      this.deviceFrames.push(frame);
+      this.firstDeviceFrame ||= header.sequence;
     } else {
-      if (this.deviceFrames.length > 0) {
+      if (this.firstDeviceFrame > 0) {
         throw new OperationError(
           "failed",
           `Cannot accept frame ${header.sequence}: pages after the device state`,
@@ -147,9 +149,9 @@ export class DestinationStore {
 
   /**
    * Everything has come: QEMU gets the device state, files are synced. Resolves with the root of what is
-   * here; the generation is complete but not in force.
+   * here; the generation is complete but not in force. `loaded` resolves when QEMU has loaded it; null: there is no QEMU.
    */
-  async finish(lastSequence: number, start: ManifestStart, loaded: Promise<void>): Promise<Manifest> {
+  async finish(lastSequence: number, start: ManifestStart, loaded: Promise<void> | null): Promise<Manifest> {
     if (lastSequence !== this.sequence) {
       throw new OperationError(
         "failed",
@@ -157,12 +159,17 @@ export class DestinationStore {
       );
     }
     const state = this.device.take();
+    if ((state.length === 0) !== (start.seed === true)) {
+      throw new OperationError("failed", `Cannot finish: ${start.seed ? "a" : "no"} device state came`);
+    }
+    // It may have come as what differs from the base: the store's frames stand by themselves.
+    const frames = start.seed ? [] : encodeDeviceFrames(this.core, state, this.firstDeviceFrame);
     const digest = this.core.blake3(state, this.key);
     const root = this.digests.root(digest, this.disks?.tops());
     // QEMU takes the images when it loads the device state: they must be free by then.
     await this.disks?.close();
-    const feeding = (this.feed as IncomingFeed).finish(state).then(() => loaded);
-    const device = { frames: this.deviceFrames, bytes: state.length, digest };
+    const feeding = this.feed?.finish(state).then(() => loaded);
+    const device = { frames, bytes: state.length, digest };
     const writing = this.write(start, device, root);
     // Both are awaited before either failure is reported: nothing may still write when the caller cleans up.
     const [fed, written] = await Promise.allSettled([feeding, writing]);
@@ -202,6 +209,8 @@ export class DestinationStore {
 
 /** Opens the destination's side of a leg. Throws OperationError. */
 export async function openDestinationStore(options: DestinationStoreOptions): Promise<DestinationStore> {
-  const digests = options.base ? await readDigests(options.base) : undefined;
-  return new DestinationStore(options, digests);
+  const { core, base } = options;
+  if (!base) return new DestinationStore(options, { device: null });
+  const device = isSeed(base.manifest) ? null : await readDeviceState(core, base);
+  return new DestinationStore(options, { digests: await readDigests(base), device });
 }

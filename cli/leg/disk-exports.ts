@@ -20,7 +20,10 @@ export interface ExportView {
   readonly allocationDepth: boolean;
 }
 
-/** Exports of one QEMU. */
+/**
+ * Exports of one QEMU. What is asked of it is done one after the other: `nbd-server-stop` waits in QEMU for clients that are
+ * in their handshake, and QEMU 7.2 lets nothing else go on meanwhile, not even these clients or the VM.
+ */
 export class DiskExports {
   private readonly qmp: QmpClient;
   private readonly socketPath: string;
@@ -28,6 +31,8 @@ export class DiskExports {
   private readonly open = new Map<string, { readonly id: string; client: NbdClient | null }>();
   private opened = 0;
   private isServing = false;
+  private isOver = false;
+  private work: Promise<unknown> = Promise.resolve();
 
   constructor(qmp: QmpClient, socketPath: string) {
     this.qmp = qmp;
@@ -53,8 +58,32 @@ export class DiskExports {
     this.isServing = true;
   }
 
-  /** Exports a disk and connects to it. */
-  async add({ node, bitmap, allocationDepth }: ExportView): Promise<NbdClient> {
+  /** Exports a disk and connects to it. Throws OperationError. */
+  add(view: ExportView): Promise<NbdClient> {
+    return this.inOrder(async () => {
+      if (this.isOver) throw new OperationError("failed", `Cannot read disk ${view.node}: the leg is over`);
+      return await this.addNow(view);
+    });
+  }
+
+  /** Takes an export back; resolves when QEMU has let go of the disk and its bitmap. */
+  remove(node: string): Promise<void> {
+    return this.inOrder(() => this.removeNow(node));
+  }
+
+  /** Takes back whatever is left and ends the server. After it no bitmap is exported, and nothing can be added. */
+  async stop(): Promise<void> {
+    this.isOver = true;
+    await this.inOrder(() => this.stopNow());
+  }
+
+  private inOrder<T>(action: () => Promise<T>): Promise<T> {
+    const next = this.work.then(action);
+    this.work = next.catch(() => {});
+    return next;
+  }
+
+  private async addNow({ node, bitmap, allocationDepth }: ExportView): Promise<NbdClient> {
     const id = `${exportPrefix}${++this.opened}`;
     await this.qmp.execute("block-export-add", {
       type: "nbd",
@@ -70,7 +99,14 @@ export class DiskExports {
     const contexts = ["base:allocation"];
     if (bitmap !== null) contexts.push(bitmapContext(bitmap));
     if (allocationDepth) contexts.push(depthContext);
-    const client = await NbdClient.connect({ socketPath: this.socketPath, exportName: node, contexts });
+    const client = await NbdClient.connect({
+      socketPath: this.socketPath,
+      exportName: node,
+      contexts,
+    }).catch(async (error) => {
+      await this.untilNoticed();
+      throw error;
+    });
     open.client = client;
     const missing = contexts.filter((name) => !client.contexts.includes(name));
     if (missing.length > 0) {
@@ -82,8 +118,7 @@ export class DiskExports {
     return client;
   }
 
-  /** Takes an export back; resolves when QEMU has let go of the disk and its bitmap. */
-  async remove(node: string): Promise<void> {
+  private async removeNow(node: string): Promise<void> {
     const open = this.open.get(node);
     if (open === undefined) return;
     this.open.delete(node);
@@ -91,10 +126,9 @@ export class DiskExports {
     await deleteExport(this.qmp, open.id);
   }
 
-  /** Takes back whatever is left and ends the server. After it no bitmap is exported. */
-  async stop(): Promise<void> {
+  private async stopNow(): Promise<void> {
     try {
-      for (const node of [...this.open.keys()]) await this.remove(node);
+      for (const node of [...this.open.keys()]) await this.removeNow(node);
       if (!this.isServing) return;
       this.isServing = false;
       await this.qmp.execute("nbd-server-stop");
@@ -102,6 +136,11 @@ export class DiskExports {
       // QEMU may be gone, and leave it.
       await rm(this.socketPath, { force: true });
     }
+  }
+
+  /** A connection that failed in its handshake is closed: QEMU's main loop sees it before it has answered twice. */
+  private async untilNoticed(): Promise<void> {
+    for (let times = 0; times < 2; times++) await this.qmp.execute("query-status").catch(() => {});
   }
 }
 

@@ -3,6 +3,7 @@
  * device state as the source's QEMU sent it. Commands of the source's stream (return path, pings) are left out.
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Core } from "../../src/core.ts";
 import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
@@ -117,6 +118,8 @@ export class IncomingFeed {
         }
         this.enqueue(this.part(region.index, some, scratch));
         await this.notTooFarBehind();
+        // QEMU may be starting meanwhile, and whoever waits for it has to have a turn.
+        await nextTurn();
       }
     } finally {
       this.core.release(scratch);

@@ -5,7 +5,7 @@
  */
 
 import { channel } from "node:diagnostics_channel";
-import type { DestinationState, SourceState } from "./state-machine.ts";
+import type { DestinationState, KeeperState, KeepState, SourceState } from "./state-machine.ts";
 
 /** Steps of the source beside its states, in their order. */
 export const sourceSteps = [
@@ -40,8 +40,8 @@ export const destinationSteps = [
 /** Name of the channel; what is published there is a `LegStep`. */
 export const legStepChannel = "bfmig:leg-step";
 
-type SourceStep = SourceState | (typeof sourceSteps)[number];
-type DestinationStep = DestinationState | (typeof destinationSteps)[number];
+type SourceStep = SourceState | KeepState | (typeof sourceSteps)[number];
+type DestinationStep = DestinationState | KeeperState | (typeof destinationSteps)[number];
 
 /** A leg has come to a state, or to a step within one. */
 export type LegStep =

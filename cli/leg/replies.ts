@@ -4,7 +4,7 @@ import { OperationError } from "../errors.ts";
 import type { Message, MessageOf } from "../wan/messages.ts";
 
 /** Messages that are answers. */
-const replyTypes = ["offer", "prepared", "running"] as const;
+const replyTypes = ["offer", "prepared", "running", "kept"] as const;
 export type ReplyType = (typeof replyTypes)[number];
 
 /** True for an answer. */

@@ -9,6 +9,7 @@ import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Core } from "../../src/core.ts";
 import { BlockEncoder } from "../../src/delta/block-encoder.ts";
+import type { PayloadCompressor } from "../../src/delta/frame.ts";
 import type { FrameSequence } from "../../src/delta/frame-sequence.ts";
 import { noRecords, pageBytes, type RecordCounts, recordKindNames } from "../../src/delta/vocabulary.ts";
 import type { DiskTop } from "../../src/generation/digest-tree.ts";
@@ -67,6 +68,8 @@ export interface SourceDisksOptions {
   readonly sink: (frame: Uint8Array, sequence: number, kinds: Uint8Array) => void;
   /** Resolves when more may be sent. */
   readonly room: () => Promise<void>;
+  /** What compresses the next frame, as for `PageEncoder`; without it the core's LZ4. */
+  readonly choose?: () => PayloadCompressor | null;
   readonly warn: (message: string) => void;
 }
 
@@ -123,6 +126,7 @@ export class SourceDisks {
             : { mode: mode as "zero" | "unknown" },
           sequence,
           sink: (frame, kinds) => sink(frame, sequence.next - 1, kinds),
+          choose: options.choose,
         });
         opened.push({ ...disk, views, encoder });
         const { backing } = disk.image;

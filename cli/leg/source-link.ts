@@ -11,8 +11,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, OperationError } from "../errors.ts";
 import type { Incoming, PeerConnection } from "../wan/connection.ts";
 import type { Message, MessageOf } from "../wan/messages.ts";
+import { Pacer } from "../wan/pacer.ts";
 import type { LegSink } from "./leg-sink.ts";
 import { Outbox } from "./outbox.ts";
+import { Stripes } from "./stripes.ts";
 
 const firstRetryMs = 100;
 const lastRetryMs = 5_000;
@@ -36,12 +38,21 @@ export interface SourceLinkOptions {
   readonly peer: string;
   /** The first connection of the leg. */
   readonly connect: () => Promise<PeerConnection>;
-  /** A new one after a loss. */
+  /** A new one, after a loss or beside it. */
   readonly reconnect: () => Promise<PeerConnection>;
+  /** Connections that carry frames, at most; 1: only the main one. */
+  readonly streams: number;
+  /** What all of them together may carry; null: as much as they can. */
+  readonly bytesPerSecond: number | null;
   readonly patience: Patience;
   readonly onIncoming: (incoming: Incoming) => void;
   /** The link was lost, or is there again and everything that waited was sent. */
   readonly onChange: (isUp: boolean) => void;
+  /**
+   * Frames are with the peer, all up to this number; in a striped leg as many as that, if not these: some of them may
+   * wait there for others.
+   */
+  readonly onDelivered: (sequence: number) => void;
   /** What was sent before the loss is about to be sent again. */
   readonly onResend: () => void;
   readonly onFailed: (error: Error) => void;
@@ -52,10 +63,13 @@ export interface SourceLinkOptions {
 export class SourceLink implements LegSink {
   /** Times that the link was lost and came back. */
   reconnects = 0;
-  /** Bytes of frames that were sent more than once. */
-  resentBytes = 0;
+  private repeatedBytes = 0;
   private readonly options: SourceLinkOptions;
   private readonly outbox = new Outbox();
+  /** Null: the main connection carries everything. */
+  private readonly stripes: Stripes | null;
+  /** One for all connections of the leg. */
+  private readonly pacer: Pacer | null;
   private patience: Patience;
   private current: PeerConnection | null = null;
   private last: PeerConnection | null = null;
@@ -69,6 +83,16 @@ export class SourceLink implements LegSink {
   constructor(options: SourceLinkOptions) {
     this.options = options;
     this.patience = options.patience;
+    const { legId, vm, peer, streams: count, bytesPerSecond, reconnect: dial, onDelivered, warn } = options;
+    const pacer = bytesPerSecond === null ? null : new Pacer(bytesPerSecond);
+    this.pacer = pacer;
+    const watch = (connection: PeerConnection) =>
+      connection.watch(this.patience.beatMs, this.patience.silenceMs);
+    const onFailed = (error: Error) => this.fail(error);
+    this.stripes =
+      count === 1
+        ? null
+        : new Stripes({ legId, vm, peer, count, pacer, dial, watch, onDelivered, onFailed, warn });
   }
 
   /** Makes the first connection. Throws OperationError: a peer that cannot be reached is no lost link. */
@@ -76,6 +100,11 @@ export class SourceLink implements LegSink {
     const connection = await this.options.connect();
     if (this.ended.signal.aborted) connection.close();
     else this.bind(connection);
+  }
+
+  /** Bytes of frames that were sent more than once. */
+  get resentBytes(): number {
+    return this.repeatedBytes + (this.stripes?.resentBytes ?? 0);
   }
 
   get isUp(): boolean {
@@ -100,7 +129,7 @@ export class SourceLink implements LegSink {
 
   /** Bytes on the wire in both directions, over all connections. */
   get wireBytes(): number {
-    return this.pastBytes + (this.last?.wireBytes ?? 0);
+    return this.mainBytes + (this.stripes?.wireBytes ?? 0);
   }
 
   /** Takes a message; it is sent now, or as soon as the link is back. */
@@ -112,13 +141,14 @@ export class SourceLink implements LegSink {
   /** Takes a frame; it is sent now, or as soon as the link is back. */
   sendFrame(frame: Uint8Array, sequence: number): void {
     this.outbox.addFrame(frame, sequence);
-    this.current?.sendFrame(frame);
+    if (this.current) this.passFrame(this.current, frame, sequence);
   }
 
   /** From now on a loss is noticed, and borne, as this says; also one that is under way. */
   setPatience(patience: Patience): void {
     this.patience = patience;
     this.current?.watch(patience.beatMs, patience.silenceMs);
+    this.stripes?.watchAgain();
     if (this.deadline !== null) this.startDeadline();
   }
 
@@ -140,30 +170,59 @@ export class SourceLink implements LegSink {
 
   private leave(): void {
     this.ended.abort();
+    this.stripes?.end();
     if (this.deadline !== null) clearTimeout(this.deadline);
     this.deadline = null;
   }
 
+  private get mainBytes(): number {
+    return this.pastBytes + (this.last?.wireBytes ?? 0);
+  }
+
+  private passFrame(connection: PeerConnection, frame: Uint8Array, sequence: number): void {
+    if (this.stripes) this.stripes.add(frame, sequence);
+    else connection.sendFrame(frame);
+  }
+
   private bind(connection: PeerConnection): void {
-    this.pastBytes = this.wireBytes;
+    this.pastBytes = this.mainBytes;
     this.current = connection;
     this.last = connection;
     connection.watch(this.patience.beatMs, this.patience.silenceMs);
+    if (this.pacer) connection.paceWith(this.pacer);
+    this.stripes?.begin(connection);
     connection.receiveWith((incoming) => this.receive(incoming));
     connection.onLost((error) => this.lost(connection, error));
   }
 
   private receive(incoming: Incoming): void {
     if ("message" in incoming) {
-      if (incoming.message.type === "ack") this.outbox.acknowledged(incoming.message.sequence);
-      else this.heard++;
+      const { message } = incoming;
+      if (message.type === "arrived" && this.stripes) {
+        this.stripes.arrived(message.frames);
+        return;
+      }
+      if (message.type === "ack") {
+        this.acknowledged(message.sequence);
+        return;
+      }
+      this.heard++;
+      // Whatever the peer says here, it knows the leg.
+      this.stripes?.known();
     }
     this.options.onIncoming(incoming);
+  }
+
+  private acknowledged(sequence: number): void {
+    this.outbox.acknowledged(sequence);
+    if (this.stripes) this.stripes.acknowledged(sequence);
+    else this.options.onDelivered(sequence);
   }
 
   private lost(connection: PeerConnection, error: OperationError): void {
     if (this.ended.signal.aborted || connection !== this.current) return;
     this.current = null;
+    this.stripes?.end();
     this.downSince = performance.now();
     this.options.warn(`${messageOf(error)}; the leg waits for the link`);
     this.options.onChange(false);
@@ -229,25 +288,25 @@ export class SourceLink implements LegSink {
   }
 
   private resume(connection: PeerConnection, { messages, sequence }: MessageOf<"resumed">): void {
-    const { peer, onIncoming, onChange, onResend } = this.options;
+    const { peer, onChange, onResend } = this.options;
     if (messages === 0 && !this.outbox.isWhole) {
       connection.close();
       throw new OperationError("failed", `${peer} has lost the leg: its agent was restarted, or it gave up`);
     }
-    if (sequence > 1) {
-      this.outbox.acknowledged(sequence);
-      onIncoming({ message: { type: "ack", sequence } });
-    }
+    // The leg begins anew there, and so does what it sends.
+    if (messages === 0) this.heard = 0;
+    if (sequence > 1) this.acknowledged(sequence);
     onResend();
     if (this.deadline !== null) clearTimeout(this.deadline);
     this.deadline = null;
     this.reconnects++;
     this.bind(connection);
-    for (const { frame, message } of this.outbox.after(messages, sequence)) {
+    if (messages > 0) this.stripes?.known();
+    for (const { frame, message, number } of this.outbox.after(messages, sequence)) {
       if (message) connection.send(message);
       else if (frame) {
-        this.resentBytes += frame.length;
-        connection.sendFrame(frame);
+        this.repeatedBytes += frame.length;
+        this.passFrame(connection, frame, number);
       }
     }
     this.options.warn(`The link to ${peer} is back; the leg goes on after frame ${sequence}`);

@@ -3,6 +3,8 @@
  *
  *     chunk ─► window in the core ─► stream decoder ─► change encoder ─► frame ─┬─► WAN
  *                                                                              └─► own generation
+ *
+ * Pages that the guest has never written to are told apart without a look at them (unwritten-pages.ts).
  */
 
 import { performance } from "node:perf_hooks";
@@ -10,9 +12,9 @@ import type { Core } from "../../src/core.ts";
 import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
 import { encodeDeviceFrames } from "../../src/delta/device-frames.ts";
 import { FrameSequence } from "../../src/delta/frame-sequence.ts";
-import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { PageDigests } from "../../src/generation/digest-tree.ts";
-import { type Geometry, placeRegions, type Region, sameGeometry } from "../../src/generation/geometry.ts";
+import { type Geometry, placeRegions, sameGeometry } from "../../src/generation/geometry.ts";
 import { type RamBlock, streamCommands } from "../../src/qemu-stream/vocabulary.ts";
 import { OperationError } from "../errors.ts";
 import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
@@ -21,34 +23,21 @@ import { GenerationContent } from "../store/generation-reader.ts";
 import { beginGeneration, type GenerationWriter } from "../store/generation-writer.ts";
 import { DeliveryRate } from "../wan/delivery-rate.ts";
 import { BaseWindow } from "./base-window.ts";
+import { CodecChoice } from "./codec-choice.ts";
 import { baseIdOf, type CommonBase, ownBaseOf } from "./common-base.ts";
-import type { LegSink } from "./leg-sink.ts";
+import { EncodeRoute } from "./encode-route.ts";
+import type { PumpOptions } from "./pump-options.ts";
+import { arrangeBlocks } from "./stream-regions.ts";
 import { StreamWindow } from "./stream-window.ts";
-
-/** What the pump works with. */
-export interface PumpOptions {
-  readonly core: Core;
-  readonly sink: LegSink;
-  readonly key: Uint8Array;
-  readonly base: CommonBase;
-  readonly ramBlock: string;
-  readonly memoryBytes: number;
-  readonly target: {
-    readonly generationsPath: string;
-    readonly vm: string;
-    readonly generation: number;
-    readonly legId: string;
-  };
-  /** True if the VM has disks that move: QEMU's stream then waits for `holdRam(false)` after its beginning. */
-  readonly hasDisks: boolean;
-  /** Called once when it turns out that the base does not fit the VM any more. */
-  readonly onBaseDropped: (reason: string) => void;
-}
+import { type UnwrittenPages, unwrittenPages } from "./unwritten-pages.ts";
 
 /** The device state at the end of the stream. */
 export interface StreamEnd {
+  /** As the store keeps them. */
   readonly frames: readonly Uint8Array[];
   readonly bytes: number;
+  /** Bytes of the frames that the peer was sent. */
+  readonly wireBytes: number;
   /** Keyed BLAKE3-256 of the device state. */
   readonly digest: Uint8Array;
   /** Number of the last frame. */
@@ -60,13 +49,17 @@ interface Established {
   readonly geometry: Geometry;
   readonly digests: PageDigests;
   readonly encoder: ChangeEncoder;
+  readonly route: EncodeRoute;
   readonly writer: GenerationWriter;
   readonly content: GenerationContent | null;
+  readonly unwritten: UnwrittenPages | null;
 }
 
 /** Pumps one leg. */
 export class SourcePump {
   readonly rate = new DeliveryRate();
+  /** What compresses the frames of RAM and disks. */
+  readonly codec: CodecChoice;
   /** Machine type as the stream names it. */
   machine = "";
   /** Numbers of the leg's frames. */
@@ -75,30 +68,45 @@ export class SourcePump {
   readonly established: Promise<void>;
   /** Resolves when the whole stream was read and its last frame sent. */
   readonly ended: Promise<StreamEnd>;
+  /** With `holdsDevice`: resolves with the device state when the whole stream was read. */
+  readonly read: Promise<Uint8Array>;
   private readonly options: PumpOptions;
   private readonly window: StreamWindow;
   private resolveEstablished: () => void = () => {};
   private resolveEnded: (end: StreamEnd) => void = () => {};
+  private resolveRead: (tail: Uint8Array) => void = () => {};
   private base: CommonBase;
   private outgoing: OutgoingMigration | null = null;
   private hold: SafeHold | null = null;
   private earlyPings: number[] = [];
   private open: Established | null = null;
   private regionOfBlock: number[] = [];
+  /** Region and page that the stream had last. */
+  private lastRegion = 0;
+  private lastPage = -1;
   private mustDrain = false;
   private isLinkUp = true;
   private isRamHeld: boolean;
+  private isQueueDraining = false;
   private waiting: (() => void)[] = [];
 
   constructor(options: PumpOptions) {
     this.options = options;
     this.base = options.base;
     this.isRamHeld = options.hasDisks;
+    this.codec = new CodecChoice(options.core, {
+      bytesPerSecond: () => this.rate.bytesPerSecond,
+      isBusy: () => 2 * this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now()),
+      cores: () => this.open?.route.cores ?? null,
+    });
     this.established = new Promise((resolve) => {
       this.resolveEstablished = resolve;
     });
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
+    });
+    this.read = new Promise((resolve) => {
+      this.resolveRead = resolve;
     });
     this.window = new StreamWindow(options.core, {
       machine: (name) => {
@@ -110,10 +118,20 @@ export class SourcePump {
       },
       ramBlocks: (blocks) => this.establish(blocks),
       page: (block, page, bytes, at) => {
-        this.parts().encoder.page(this.regionOfBlock[block], page, bytes.byteOffset + at);
+        this.reached(block, page);
+        const { route, encoder, unwritten } = this.parts();
+        if (this.lastRegion === 0 && unwritten?.isBase(page)) encoder.samePage(0, page);
+        else route.page(this.lastRegion, page, bytes.byteOffset + at);
       },
-      zeroPage: (block, page) => this.parts().encoder.zeroPage(this.regionOfBlock[block], page),
-      deviceState: (tail) => this.finishStream(tail),
+      zeroPage: (block, page) => {
+        this.reached(block, page);
+        this.parts().route.zeroPage(this.lastRegion, page);
+      },
+      deviceState: (tail) => {
+        const state = tail.slice();
+        if (options.holdsDevice) this.resolveRead(state);
+        else this.sendDevice(state);
+      },
     });
   }
 
@@ -142,14 +160,29 @@ export class SourcePump {
     return this.parts().writer;
   }
 
+  /** Pages that were not compared with the base, since the guest has never written to them. */
+  get unwrittenPages(): number {
+    return this.open?.unwritten?.count ?? 0;
+  }
+
   /** Bytes of QEMU's stream so far. */
   get receivedBytes(): number {
     return this.window.receivedBytes;
   }
 
+  /** Bytes of pages that QEMU has sent and that are not in a frame so far. */
+  get encodingBytes(): number {
+    return this.open?.route.pendingBytes ?? 0;
+  }
+
   /** True once the stream has named the RAM blocks. */
   get isEstablished(): boolean {
     return this.open !== null;
+  }
+
+  /** The page that the stream had last, over the page space; -1 before the first one. */
+  get position(): number {
+    return this.lastPage < 0 ? -1 : this.geometry.regions[this.lastRegion].firstPage + this.lastPage;
   }
 
   /** Binds the migration whose reading is held when the backlog is too long. */
@@ -164,6 +197,7 @@ export class SourcePump {
    * has by then is left out. The new migration is to be attached.
    */
   restartStream(): void {
+    this.isQueueDraining = false;
     this.window.restart();
     this.outgoing = null;
     this.hold = null;
@@ -171,11 +205,12 @@ export class SourcePump {
 
   /** Takes a chunk of the stream. Throws FormatError or OperationError. */
   push(chunk: Uint8Array): void {
+    this.open?.unwritten?.received();
     this.window.push(chunk);
     this.pace();
   }
 
-  /** The peer has everything up to this frame. */
+  /** The peer has everything up to this frame, or as many frames. */
   acknowledged(sequence: number): void {
     this.rate.acknowledged(sequence, performance.now());
     if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
@@ -195,6 +230,12 @@ export class SourcePump {
     this.pace();
   }
 
+  /** While the queue is drained before a stop, all of the little that QEMU sends is read: it must not wait in a write. */
+  drainQueue(isDraining: boolean): void {
+    this.isQueueDraining = isDraining;
+    this.pace();
+  }
+
   /** Resolves when more may be sent; rejects never: a lost connection ends the leg elsewhere. */
   async room(): Promise<void> {
     while (this.isFull()) await new Promise<void>((resolve) => this.waiting.push(resolve));
@@ -209,7 +250,7 @@ export class SourcePump {
 
   /** Sends what is waiting, so that a slow stream does not sit in a half-full frame; keeps the digests' tree current. */
   flush(): void {
-    this.open?.encoder.flush();
+    this.open?.route.flush();
     this.open?.digests.refresh();
   }
 
@@ -219,10 +260,23 @@ export class SourcePump {
     this.hold?.stop();
   }
 
+  /** Gives up what was written for this site's own copy. Nothing is written afterwards. */
+  async discard(): Promise<void> {
+    await this.open?.route.close();
+    await this.open?.writer.discard();
+  }
+
   /** Closes what the pump holds open. The writer stays the caller's. */
   release(): void {
+    this.options.mapping?.pages.close();
+    this.open?.route.close().catch(() => {});
     this.open?.content?.close();
     this.open?.digests.release();
+  }
+
+  private reached(block: number, page: number): void {
+    this.lastRegion = this.regionOfBlock[block];
+    this.lastPage = page;
   }
 
   private parts(): Established {
@@ -233,7 +287,11 @@ export class SourcePump {
   /** Reads on, or holds QEMU's stream, as the link and the disks allow. */
   pace(): void {
     if (this.hold === null || this.mustDrain) return;
-    if (this.isFull() || (this.isRamHeld && this.isEstablished)) this.hold.hold();
+    const { route } = this.open ?? {};
+    const isFull = this.isFull();
+    route?.linkIs(isFull);
+    const mustHold = (isFull || route?.isFull) && !(this.isQueueDraining && this.isLinkUp);
+    if (mustHold || (this.isRamHeld && this.isEstablished)) this.hold.hold();
     else this.hold.release();
   }
 
@@ -247,7 +305,7 @@ export class SourcePump {
   }
 
   private establish(blocks: readonly RamBlock[]): void {
-    const { core, key, target, sink } = this.options;
+    const { core, key, target, sink, mapping } = this.options;
     const { geometry, regionOfBlock } = arrangeBlocks(blocks, this.options);
     this.regionOfBlock = regionOfBlock;
     if (this.open !== null) {
@@ -262,6 +320,7 @@ export class SourcePump {
     const { base } = this;
     const own = ownBaseOf(base);
     const content = base.mode === "content" && own ? new GenerationContent(core, own) : null;
+    const unwritten = mapping && content && own ? unwrittenPages(mapping, own.manifest, content) : null;
     const digests = new PageDigests(
       core,
       key,
@@ -269,21 +328,40 @@ export class SourcePump {
       base.mode === "nothing" ? undefined : base.digests.slice(),
     );
     const writer = beginGeneration(core, target.generationsPath, target, geometry, own);
-    const decoder = new PageDecoder(core, geometry.regions, new BaseWindow(core, content));
     const common: Common =
       base.mode === "content"
         ? { mode: "content", reader: new BaseWindow(core, content), digests: base.digests }
         : base.mode === "digests"
           ? { mode: "digests", own: base.ownDigests }
           : { mode: "nothing" };
-    const send = (frame: Uint8Array) => {
-      const decoded = decoder.decode(frame);
-      writer.apply(decoded, frame);
-      this.rate.sent(decoded.sequence, frame.length, performance.now());
-      sink.sendFrame(frame, decoded.sequence);
+    const { sequence, codec } = this;
+    const send = (frame: Uint8Array, number: number) => {
+      if (!sink.isAside) this.rate.sent(number, frame.length, performance.now());
+      sink.sendFrame(frame, number);
     };
-    const encoder = new ChangeEncoder(core, digests, common, send, this.sequence);
-    this.open = { geometry, digests, encoder, writer, content };
+    const onFrame = (frame: Uint8Array, said: DecodedPages) => {
+      writer.apply(said, frame);
+      send(frame, said.sequence);
+    };
+    const encoder = new ChangeEncoder(core, digests, common, onFrame, sequence, codec.choose);
+    const route = new EncodeRoute({
+      core,
+      encoder,
+      digests,
+      sequence,
+      key,
+      mode: common.mode,
+      threads: this.options.threads,
+      imagePath: writer.imagePath,
+      plan: () => codec.plan(),
+      learn: codec.learn,
+      onFrame: (frame, said) => {
+        writer.applyWritten(said, frame);
+        send(frame, said.sequence);
+      },
+      onRoom: () => this.pace(),
+    });
+    this.open = { geometry, digests, encoder, route, writer, content, unwritten };
     digests.refresh();
     sink.send({
       type: "begin",
@@ -295,35 +373,27 @@ export class SourcePump {
     this.resolveEstablished();
   }
 
+  /** Sends the device state as soon as the frames of all pages are made: no page and no block may come after it. */
+  sendDevice(state: Uint8Array): void {
+    this.parts().route.whenDone(() => this.finishStream(state));
+  }
+
   private finishStream(tail: Uint8Array): void {
     const { core, key, sink } = this.options;
-    const { encoder } = this.parts();
-    encoder.flush();
-    const frames = encodeDeviceFrames(core, tail, this.sequence.next);
-    let sequence = this.sequence.next - 1;
-    for (const frame of frames) {
+    const { base } = this;
+    const first = this.sequence.next;
+    // The peer is told what differs from the base; what is kept here stands by itself. A seed has none.
+    const frames = tail.length === 0 ? [] : encodeDeviceFrames(core, tail, first);
+    const known = base.mode === "content" && tail.length > 0 ? base.device : undefined;
+    const sent = known ? encodeDeviceFrames(core, tail, first, known) : frames;
+    let sequence = first - 1;
+    let wireBytes = 0;
+    for (const frame of sent) {
+      wireBytes += frame.length;
       sequence = this.sequence.take();
       this.rate.sent(sequence, frame.length, performance.now());
       sink.sendFrame(frame, sequence);
     }
-    this.resolveEnded({ frames, bytes: tail.length, digest: core.blake3(tail, key), sequence });
+    this.resolveEnded({ frames, bytes: tail.length, wireBytes, digest: core.blake3(tail, key), sequence });
   }
-}
-
-/** The stream's blocks as regions, the main RAM first, and the region of each block. */
-function arrangeBlocks(
-  blocks: readonly RamBlock[],
-  vm: { readonly ramBlock: string; readonly memoryBytes: number },
-): { geometry: Geometry; regionOfBlock: number[] } {
-  const main = blocks.find(({ id }) => id === vm.ramBlock);
-  if (main === undefined || main.lengthBytes !== vm.memoryBytes) {
-    throw new OperationError(
-      "failed",
-      `Cannot migrate: QEMU has no RAM block ${vm.ramBlock} of ${vm.memoryBytes} bytes, as the definition says; ` +
-        `it has ${blocks.map(({ id, lengthBytes }) => `${id} (${lengthBytes})`).join(", ")}`,
-    );
-  }
-  const ordered = [main, ...blocks.filter((block) => block !== main)];
-  const regions: Region[] = ordered.map(({ id, lengthBytes }) => ({ name: id, kind: "ram", lengthBytes }));
-  return { geometry: placeRegions(regions), regionOfBlock: blocks.map((block) => ordered.indexOf(block)) };
 }

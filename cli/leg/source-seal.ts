@@ -1,19 +1,23 @@
-/** This site's own copy of the state that a leg handed over: from then on it is restartable here. */
+/** This site's own copy of the state that a leg handed over, or copied: from then on it is restartable here. */
 
 import { messageOf } from "../errors.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import type { GenerationParts } from "../store/generation-writer.ts";
+import type { LegPurpose } from "../wan/messages.ts";
 import type { SourceLegContext } from "./source-context.ts";
 import type { SourceDisks } from "./source-disks.ts";
 import type { SourcePump, StreamEnd } from "./source-pump.ts";
 
 /** What a leg has at its end. */
 export interface LegEnd {
+  readonly purpose: LegPurpose;
   readonly pump: SourcePump;
   readonly disks: SourceDisks | null;
   readonly stream: StreamEnd;
   readonly root: Uint8Array;
   readonly epoch: number;
+  /** When the VM was stopped in this state, in milliseconds since 1970. */
+  readonly stoppedAt: number;
 }
 
 /**
@@ -33,7 +37,7 @@ export async function sealOwnCopy(context: SourceLegContext, end: LegEnd): Promi
 
 async function seal(context: SourceLegContext, end: LegEnd): Promise<StoredGeneration> {
   const { site, peer, definition, accelerator } = context;
-  const { pump, disks, stream, root, epoch } = end;
+  const { pump, disks, stream, root, epoch, stoppedAt, purpose } = end;
   const { writer, machine, digests } = pump;
   const parts: GenerationParts = {
     digests: digests.digests,
@@ -48,9 +52,10 @@ async function seal(context: SourceLegContext, end: LegEnd): Promise<StoredGener
       epoch,
       from: site,
       to: peer,
-      createdAt: new Date().toISOString(),
+      createdAt: new Date(stoppedAt).toISOString(),
       machine,
       accelerator,
+      ...(purpose === "seed" && ({ seed: true } as const)),
     },
     parts,
   );

@@ -40,6 +40,34 @@ export const sourceTransitions: TransitionTable<SourceState> = {
   aborted: [],
 };
 
+/** Where the source of a checkpoint, or of a seed, is. */
+export type KeepState =
+  | "negotiating"
+  | "rounds"
+  | "stopped"
+  | "runs-on"
+  | "finishing"
+  | "keeping"
+  | "kept"
+  | "aborted";
+
+/** A checkpoint or a seed at the source. The VM stays here whatever happens: nothing of it is in doubt. */
+export const keepTransitions: TransitionTable<KeepState> = {
+  negotiating: ["rounds", "aborted"],
+  /** The VM runs. A seed is read in one pass, and has no stop. */
+  rounds: ["stopped", "finishing", "aborted"],
+  /** QEMU stopped the VM; its disks are frozen, the rest of its memory is read. */
+  stopped: ["runs-on", "aborted"],
+  /** The VM runs again; what was read of the state is sent. */
+  "runs-on": ["finishing", "aborted"],
+  /** Everything is sent; the peer answers with its root. */
+  finishing: ["keeping", "aborted"],
+  /** Roots are equal; each side puts its copy in force. */
+  keeping: ["kept", "aborted"],
+  kept: [],
+  aborted: [],
+};
+
 /** Where a destination is in a leg. */
 export type DestinationState =
   | "offered"
@@ -67,13 +95,34 @@ export const destinationTransitions: TransitionTable<DestinationState> = {
   discarded: [],
 };
 
+/** Where the destination of a checkpoint, or of a seed, is. */
+export type KeeperState = "offered" | "receiving" | "loading" | "prepared" | "kept" | "discarded";
+
+/** A checkpoint or a seed at the destination: no QEMU, and nothing of the ownership changes. */
+export const keeperTransitions: TransitionTable<KeeperState> = {
+  offered: ["receiving", "discarded"],
+  receiving: ["loading", "discarded"],
+  /** All is here; files are synced. */
+  loading: ["prepared", "discarded"],
+  /** The root was sent; only KEEP leads on. */
+  prepared: ["kept", "discarded"],
+  /** The generation is in force. */
+  kept: [],
+  discarded: [],
+};
+
 /** A machine in one of its states. */
 export class StateMachine<State extends string> {
-  private readonly table: TransitionTable<State>;
+  private readonly table: Partial<TransitionTable<State>>;
   private readonly onChange: (state: State) => void;
   private current: State;
 
-  constructor(table: TransitionTable<State>, first: State, onChange: (state: State) => void = () => {}) {
+  /** `table` has every state that can be reached from `first`. */
+  constructor(
+    table: Partial<TransitionTable<State>>,
+    first: State,
+    onChange: (state: State) => void = () => {},
+  ) {
     this.table = table;
     this.current = first;
     this.onChange = onChange;
@@ -85,7 +134,7 @@ export class StateMachine<State extends string> {
 
   /** Goes to `next`. Throws Error if the table does not allow it: that is a defect, not a condition. */
   go(next: State): void {
-    if (!this.table[this.current].includes(next)) {
+    if (!this.table[this.current]?.includes(next)) {
       throw new Error(`Cannot go from state '${this.current}' to '${next}'`);
     }
     this.current = next;

@@ -33,7 +33,23 @@ export interface MigrationRam {
   readonly mbps: number;
   readonly zeroPages: number;
   readonly normalPages: number;
+  /** Guest memory that these pages are. */
+  readonly sentBytes: number;
 }
+
+/** How QEMU slows the guest down (auto-converge), in percent of its processors' time, 1 to 99. */
+export interface Throttle {
+  /** With the first step, and with each further one. */
+  readonly initialPercent: number;
+  readonly incrementPercent: number;
+  readonly maxPercent: number;
+}
+
+/**
+ * The least that QEMU can be told. Auto-converge can only be turned on before a migration, so a migration that may need it
+ * begins with this.
+ */
+export const neutralThrottle: Throttle = { initialPercent: 1, incrementPercent: 1, maxPercent: 1 };
 
 /** A typed subset of `query-migrate`. */
 export interface MigrationInfo {
@@ -42,6 +58,8 @@ export interface MigrationInfo {
   readonly totalMs: number | null;
   readonly downtimeMs: number | null;
   readonly expectedDowntimeMs: number | null;
+  /** How much QEMU slows the guest down, in percent; 0 if it does not. */
+  readonly throttlePercent: number;
   readonly ram: MigrationRam | null;
 }
 
@@ -69,6 +87,7 @@ export function decodeMigrationInfo(answer: unknown): MigrationInfo {
     totalMs: numberOr(info["total-time"], null),
     downtimeMs: numberOr(info["downtime"], null),
     expectedDowntimeMs: numberOr(info["expected-downtime"], null),
+    throttlePercent: numberOr(info["cpu-throttle-percentage"], 0),
     ram: isObject(info["ram"]) ? decodeRam(info["ram"]) : null,
   };
 }
@@ -121,7 +140,17 @@ export async function setOutgoingParameters(
   });
 }
 
+/** Sets how auto-converge slows the guest down, also while a migration goes on. */
+export async function setThrottle(qmp: QmpClient, throttle: Throttle): Promise<void> {
+  await qmp.execute("migrate-set-parameters", {
+    "cpu-throttle-initial": throttle.initialPercent,
+    "cpu-throttle-increment": throttle.incrementPercent,
+    "max-cpu-throttle": throttle.maxPercent,
+  });
+}
+
 function decodeRam(ram: QmpObject): MigrationRam {
+  const pages = numberOr(ram["duplicate"], 0) + numberOr(ram["normal"], 0);
   return {
     remainingBytes: numberOr(ram["remaining"], 0),
     transferredBytes: numberOr(ram["transferred"], 0),
@@ -132,6 +161,7 @@ function decodeRam(ram: QmpObject): MigrationRam {
     mbps: numberOr(ram["mbps"], 0),
     zeroPages: numberOr(ram["duplicate"], 0),
     normalPages: numberOr(ram["normal"], 0),
+    sentBytes: pages * numberOr(ram["page-size"], 0),
   };
 }
 

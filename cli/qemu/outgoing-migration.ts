@@ -22,19 +22,25 @@ import {
   isFinal,
   type MigrationInfo,
   type MigrationStatus,
+  neutralThrottle,
   queryMigration,
   setCapabilities,
   setOutgoingParameters,
+  setThrottle,
+  type Throttle,
 } from "./migration-info.ts";
 import { connectQemu } from "./outgoing-connection.ts";
 import { isRunning, type QmpClient } from "./qmp-client.ts";
 import { QmpClosedError, QmpError, type QmpEvent } from "./qmp-messages.ts";
+import { StuckCancel } from "./stuck-cancel.ts";
 
 const RETURN_SHUT = 1;
 const RETURN_PONG = 2;
 const POLL_MS = 20;
 /** How long QEMU may take to end an aborted migration and run the VM again, in milliseconds. */
 const ABORT_TIMEOUT_MS = 30_000;
+/** How long what QEMU has sent may take to be read once it has closed its end, in milliseconds. */
+const READ_OUT_MS = 5_000;
 /** How long an aborted VM may take to run again by itself, before `cont` is sent, in milliseconds. */
 const RESUME_GRACE_MS = 2_000;
 
@@ -48,6 +54,10 @@ export interface OutgoingOptions {
   readonly downtimeLimitMs?: number;
   /** QEMU's own limit of its rate at first; practically none by default, our reading paces it. */
   readonly maxBandwidthBytesPerSecond?: number;
+  /** True if the guest may have to be slowed down: see `throttle`. */
+  readonly canThrottle?: boolean;
+  /** True if it is to be cancelled before its end: then QEMU from 8.1 on never stops the VM for it, since nobody acknowledges that. */
+  readonly isPassOnly?: boolean;
 }
 
 /**
@@ -60,7 +70,12 @@ export async function startOutgoing(qmp: QmpClient, options: OutgoingOptions): P
     throw new OperationError("failed", `Cannot start a migration: QEMU has one already, in state ${status}`);
   }
   const wasRunning = await isRunning(qmp);
-  await setCapabilities(qmp, { required: ["events", "return-path", "pause-before-switchover"] });
+  const required = ["events", "return-path", "pause-before-switchover"];
+  if (options.canThrottle) {
+    required.push("auto-converge");
+    await setThrottle(qmp, neutralThrottle);
+  }
+  await setCapabilities(qmp, { required, wished: options.isPassOnly ? ["switchover-ack"] : [] });
   await setOutgoingParameters(qmp, {
     downtimeLimitMs: options.downtimeLimitMs ?? 1,
     maxBandwidthBytesPerSecond: options.maxBandwidthBytesPerSecond ?? Number.MAX_SAFE_INTEGER,
@@ -81,6 +96,7 @@ export class OutgoingMigration {
   readonly ended: Promise<void>;
 
   readonly #qmp: QmpClient;
+  readonly #stuck: StuckCancel;
   readonly #socket: Socket;
   readonly #wasRunning: boolean;
   readonly #preSwitchover = deferred();
@@ -92,11 +108,13 @@ export class OutgoingMigration {
   #status: MigrationStatus = "setup";
   #stoppedAt: number | null = null;
   #isReleased = false;
+  #isReadOut = false;
   #dataError: unknown;
 
   /** Use `startOutgoing`. */
   constructor(qmp: QmpClient, socket: Socket, wasRunning: boolean, onData: (chunk: Buffer) => void) {
     this.#qmp = qmp;
+    this.#stuck = new StuckCancel(qmp);
     this.#socket = socket;
     this.#wasRunning = wasRunning;
     this.preSwitchover = this.#preSwitchover.promise;
@@ -125,6 +143,11 @@ export class OutgoingMigration {
     return this.#stoppedAt;
   }
 
+  /** Milliseconds since then, by this host's clock; 0 if it has not stopped so far. */
+  get stoppedForMs(): number {
+    return this.#stoppedAt === null ? 0 : Math.max(0, Math.round(Date.now() - this.#stoppedAt));
+  }
+
   /**
    * Stops reading, so that QEMU waits. A few chunks may still come. Not for long without a low
    * `setMaxBandwidth` first (QEMU would wait with locks held), and not after `continueSwitchover`.
@@ -147,6 +170,11 @@ export class OutgoingMigration {
   /** Sets QEMU's own limit of its rate. */
   async setMaxBandwidth(bytesPerSecond: number): Promise<void> {
     await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": bytesPerSecond });
+  }
+
+  /** Lets QEMU slow the guest down from now on, until the migration ends. Needs `canThrottle`. */
+  async throttle(throttle: Throttle): Promise<void> {
+    await setThrottle(this.#qmp, throttle);
   }
 
   /** Asks QEMU how far it is. In the completion phase it answers only while the stream is read. */
@@ -176,10 +204,11 @@ export class OutgoingMigration {
   }
 
   /**
-   * Gives up: the migration ends as failed or cancelled, and the VM runs again if it ran before.
-   * Rejects with `OperationError` after SHUT 0, or when QEMU does not come back in time.
+   * Gives up: the migration ends as failed or cancelled, and the VM runs again if it ran before. `leaveStopped`: it is
+   * stopped by somebody else's will, and stays so. Rejects with `OperationError` after SHUT 0, or when QEMU does not
+   * come back in time.
    */
-  async abort(): Promise<void> {
+  async abort({ leaveStopped = false }: { readonly leaveStopped?: boolean } = {}): Promise<void> {
     if (this.#isReleased) {
       throw new OperationError(
         "failed",
@@ -197,8 +226,36 @@ export class OutgoingMigration {
     if (this.#status === "completed") {
       throw new OperationError("failed", "Cannot abort the migration: it has completed");
     }
-    if (this.#qmp.isClosed || !this.#wasRunning) return;
+    if (this.#qmp.isClosed || !this.#wasRunning || leaveStopped) return;
     await ensureRunning(this.#qmp, deadline);
+  }
+
+  /**
+   * Gives up as `abort` does, but reads what QEMU has sent by then. Rejects with `OperationError` when QEMU does not come back in time.
+   */
+  async cancelAndRead(options: { readonly leaveStopped: boolean }): Promise<void> {
+    const deadline = Date.now() + ABORT_TIMEOUT_MS;
+    this.#isReadOut = true;
+    // Meanwhile QEMU comes no further than its socket lets it.
+    this.pause();
+    if (!isFinal(this.#status)) {
+      await this.#qmp
+        .execute("migrate_cancel", undefined, { timeoutMs: ABORT_TIMEOUT_MS })
+        .catch(ignoreRefusal);
+      this.resume();
+      await this.#follow(deadline);
+    }
+    this.resume();
+    await Promise.race([this.ended, sleep(READ_OUT_MS)]);
+    await this.abort(options);
+  }
+
+  /** True if the VM stands still by an operator's will, or for an error of a disk: then it is not for us to let it run. */
+  async isStoppedByOthers(): Promise<boolean> {
+    // The migration itself has stopped it: no time is lost with questions.
+    if (this.#status === "pre-switchover") return false;
+    const answer = await this.#qmp.execute<{ status: string }>("query-status").catch(() => null);
+    return answer !== null && answer.status !== "running" && answer.status !== "finish-migrate";
   }
 
   #deliver(chunk: Buffer, onData: (chunk: Buffer) => void): void {
@@ -236,6 +293,7 @@ export class OutgoingMigration {
       let info: MigrationInfo;
       try {
         info = await this.query();
+        await this.#stuck.seen(info.status);
       } catch (error) {
         this.#settle("failed", messageOf(error));
         return;
@@ -270,7 +328,7 @@ export class OutgoingMigration {
     this.#failed.resolve(why);
     this.#preSwitchover.reject(error);
     this.#completed.reject(error);
-    this.#socket.destroy();
+    if (!this.#isReadOut) this.#socket.destroy();
   }
 }
 
@@ -286,9 +344,12 @@ export async function endLeftMigration(qmp: QmpClient): Promise<void> {
 
 /** QEMU says `completed` a moment before it is in postmigrate, and refuses `cont` in between. Resolves when it does not. */
 async function untilFinalized(qmp: QmpClient): Promise<void> {
+  const stuck = new StuckCancel(qmp);
   try {
-    while ((await qmp.execute<{ status: string }>("query-status")).status === "finish-migrate")
+    while ((await qmp.execute<{ status: string }>("query-status")).status === "finish-migrate") {
+      await stuck.seen((await queryMigration(qmp)).status);
       await sleep(POLL_MS);
+    }
   } catch (error) {
     // A QEMU that dies now has let the VM go all the same.
     if (!(error instanceof QmpClosedError)) throw error;

@@ -1,7 +1,8 @@
 /** What the QEMU on this machine is and can do, asked once per binary. */
 
 import { execFile } from "node:child_process";
-import { access, constants, open, stat } from "node:fs/promises";
+import { accessSync, constants, statSync } from "node:fs";
+import { open, stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { messageOf, OperationError } from "../errors.ts";
@@ -109,10 +110,12 @@ export async function findProgram(binary: string): Promise<string | null> {
   for (const folder of folders) {
     const path = join(folder, binary);
     try {
-      await access(path, constants.X_OK);
-      if ((await stat(path)).isFile()) return path;
+      // Without the thread pool: most folders of PATH do not have it, and this is asked at every start.
+      if (!statSync(path, { throwIfNoEntry: false })?.isFile()) continue;
+      accessSync(path, constants.X_OK);
+      return path;
     } catch {
-      // Not in this folder.
+      // Not one that may be used.
     }
   }
   return null;

@@ -25,6 +25,9 @@ import { checkSocketPath, qemuFolder, qemuSocketPath } from "./unix-socket.ts";
 /** How long a QEMU may take until its QMP answers, in milliseconds. */
 const LAUNCH_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
+/** A QEMU's QMP answers some tens of milliseconds after its start, which a restart should not miss by much. */
+const EAGER_MS = 1_000;
+const EAGER_POLL_MS = 2;
 /** How often to look whether a QEMU that is not our child still lives. */
 const WATCH_MS = 500;
 const QUIT_GRACE_MS = 5_000;
@@ -101,8 +104,13 @@ export async function launchQemu(
   const pid = child.pid!;
   try {
     const startTime = await processStartTime(pid);
-    if (startTime !== null) await writeRecord(runDir, { pid, startTime, binary, args: allArguments, name });
-    const qmp = await connectWhileAlive(qmpPath, () => exit, options.timeoutMs ?? LAUNCH_TIMEOUT_MS);
+    const record = startTime && writeRecord(runDir, { pid, startTime, binary, args: allArguments, name });
+    const connecting = connectWhileAlive(qmpPath, () => exit, options.timeoutMs ?? LAUNCH_TIMEOUT_MS);
+    // The disk and QEMU work side by side; neither is left behind when the other fails.
+    const [recorded, connected] = await Promise.allSettled([record, connecting]);
+    if (connected.status === "rejected") throw connected.reason;
+    const qmp = connected.value;
+    if (recorded.status === "rejected") throw recorded.reason;
     if (startTime === null) throw new Error("its start time cannot be read");
     child.unref();
     return makeProcess({ pid, startTime, qmp, runDir, exited: exited.promise });
@@ -240,7 +248,8 @@ async function connectWhileAlive(
   exit: () => QemuExit | undefined,
   timeoutMs: number,
 ): Promise<QmpClient> {
-  const deadline = Date.now() + timeoutMs;
+  const began = Date.now();
+  const deadline = began + timeoutMs;
   for (;;) {
     if (exit() !== undefined) throw new Error("it ended before its QMP answered");
     const leftMs = deadline - Date.now();
@@ -249,7 +258,7 @@ async function connectWhileAlive(
       return await QmpClient.connect(path, { timeoutMs: leftMs });
     } catch {
       // The socket is not there yet, or QEMU ended: the next turn tells.
-      await sleep(POLL_MS);
+      await sleep(Date.now() - began < EAGER_MS ? EAGER_POLL_MS : POLL_MS);
     }
   }
 }

@@ -19,7 +19,7 @@ const trickleBytesPerSecond = 40 * 1024;
 /** Holds and releases one migration. */
 export class SafeHold {
   private readonly outgoing: OutgoingMigration;
-  private readonly fullBytesPerSecond: number;
+  private fullBytesPerSecond: number;
   private readonly warn: (error: unknown) => void;
   private timer: NodeJS.Timeout | null = null;
   private isHeld = false;
@@ -39,6 +39,25 @@ export class SafeHold {
     this.isHeld = true;
     this.outgoing.pause();
     this.timer = setTimeout(() => this.trickle(), shortHoldMs);
+  }
+
+  /** True while QEMU's own limit is a low one. */
+  get isSlow(): boolean {
+    return this.isLimited;
+  }
+
+  /** QEMU's own limit from now on while it is not held. */
+  paceAt(bytesPerSecond: number): void {
+    this.fullBytesPerSecond = bytesPerSecond;
+    if (!this.isLimited && !this.isOver) this.limit(bytesPerSecond);
+  }
+
+  /** Holds, and goes over to the long hold at once; `onSettled` is called when nothing is read any more. */
+  settle(onSettled: () => void): void {
+    this.hold();
+    if (!this.isHeld || this.isLimited) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.trickle(onSettled);
   }
 
   /** Reads on at full speed. */
@@ -61,11 +80,14 @@ export class SafeHold {
     this.isOver = true;
   }
 
-  private trickle(): void {
+  private trickle(onSettled: () => void = () => {}): void {
     this.isLimited = true;
     this.limit(trickleBytesPerSecond);
     this.outgoing.resume();
-    this.timer = setTimeout(() => this.outgoing.pause(), trickleMs);
+    this.timer = setTimeout(() => {
+      this.outgoing.pause();
+      onSettled();
+    }, trickleMs);
   }
 
   private limit(bytesPerSecond: number): void {

@@ -1,7 +1,8 @@
 /** Folders of the store: made and removed so that a power loss finds them whole or not at all. */
 
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { partialPrefix, syncDirectory } from "./atomic-file.ts";
 
@@ -21,7 +22,7 @@ export async function namesIn(path: string): Promise<string[]> {
  */
 export async function makeFolder(path: string): Promise<void> {
   const wanted = resolve(path);
-  const first = await mkdir(wanted, { recursive: true, mode: 0o700 });
+  const first = await makeMissing(wanted);
   if (first === undefined) {
     // Somebody who died may have made it just before. One that we may not look into was made by somebody else.
     await syncDirectory(dirname(wanted)).catch((error: NodeJS.ErrnoException) => {
@@ -31,6 +32,26 @@ export async function makeFolder(path: string): Promise<void> {
   }
   const above = dirname(resolve(first));
   for (let folder = wanted; folder !== above; folder = dirname(folder)) await syncDirectory(dirname(folder));
+}
+
+/**
+ * Makes what is missing; returns the uppermost folder that was made. Step by step: Node's own way never ends where the
+ * system takes no names at all, as in /proc.
+ */
+async function makeMissing(path: string): Promise<string | undefined> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return path;
+  } catch (error) {
+    const found = await stat(path).catch(() => null);
+    if (found?.isDirectory()) return undefined;
+    const { code } = error as NodeJS.ErrnoException;
+    if (found !== null) throw Object.assign(new Error(`${path} is not a folder`), { code });
+    if (code !== "ENOENT" || existsSync(dirname(path))) throw error;
+  }
+  const above = await makeMissing(dirname(path));
+  const own = await makeMissing(path);
+  return above ?? own;
 }
 
 /** Removes a folder with all that is in it: first out of force, durably, so that no part of it is ever taken for whole. */

@@ -11,6 +11,7 @@ import { FrameKind, frameHeaderBytes, frameLimits, pageBytes } from "../../src/d
 import { type Geometry, placeRegions } from "../../src/generation/geometry.ts";
 import type { Manifest } from "../../src/generation/manifest.ts";
 import { OperationError } from "../errors.ts";
+import { type FileIdentity, openFileIdentity } from "../file-identity.ts";
 
 /** A complete generation: its manifest, its folder, and the generations under it, nearest first. */
 export interface StoredGeneration {
@@ -56,19 +57,19 @@ export class GenerationContent {
   private readonly core: Core;
   private readonly files: number[] = [];
   /** Level of the chain that answers for each page; null while there is only one level. */
-  private readonly levels: Uint8Array | null;
+  private readonly levels: Uint16Array | null;
 
   constructor(core: Core, generation: StoredGeneration) {
     this.core = core;
     this.geometry = placeRegions(generation.manifest.regions);
     const chain = chainOf(generation);
     const bottom = chain.length - 1;
-    this.levels = bottom === 0 ? null : new Uint8Array(this.geometry.totalPages).fill(bottom);
+    this.levels = bottom === 0 ? null : new Uint16Array(this.geometry.totalPages).fill(bottom);
     try {
       for (const level of chain) this.openImage(level);
       for (let level = bottom - 1; level >= 0; level--) {
         forEachSetBit(readDirtyBitmap(core, chain[level], this.geometry), (page) => {
-          (this.levels as Uint8Array)[page] = level;
+          (this.levels as Uint16Array)[page] = level;
         });
       }
     } catch (error) {
@@ -91,11 +92,20 @@ export class GenerationContent {
     }
   }
 
+  /** The complete image at the bottom of the chain, as it was opened here. */
+  get image(): FileIdentity {
+    return openFileIdentity(this.files[this.files.length - 1]);
+  }
+
+  /** True if the complete image answers for the page. */
+  isInImage(page: number): boolean {
+    return this.levels === null || this.levels[page] === this.files.length - 1;
+  }
+
   /** Pages whose content is not in the complete image at the bottom of the chain, in ascending order. */
   *pagesAboveImage(): Generator<number> {
     if (this.levels === null) return;
-    const bottom = this.files.length - 1;
-    for (let page = 0; page < this.levels.length; page++) if (this.levels[page] !== bottom) yield page;
+    for (let page = 0; page < this.levels.length; page++) if (!this.isInImage(page)) yield page;
   }
 
   close(): void {
@@ -131,7 +141,7 @@ export class GenerationContent {
 }
 
 /** The bitmap of pages that a delta generation holds: the last frame of its `delta`. */
-export function readDirtyBitmap(core: Core, generation: StoredGeneration, geometry: Geometry): Uint8Array {
+function readDirtyBitmap(core: Core, generation: StoredGeneration, geometry: Geometry): Uint8Array {
   const path = join(generation.directory, "delta");
   const file = openSync(path, "r");
   try {

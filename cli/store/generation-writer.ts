@@ -120,9 +120,9 @@ export class GenerationWriter {
 
   /** Takes one decoded frame of RAM: contents to the image, the frame itself to the delta. Throws OperationError. */
   apply(decoded: DecodedPages, frame: Uint8Array): void {
-    if (this.failure) throw storeError(`Cannot write ${this.directory}`, this.failure);
     const { firstPage } = this.geometry.regions[decoded.region];
-    const { pages, kinds, count, contents } = decoded;
+    const { pages, count, contents } = decoded;
+    this.requireOpen();
     try {
       for (let i = 0; i < count; ) {
         let run = 1;
@@ -130,21 +130,34 @@ export class GenerationWriter {
         this.writeRun(firstPage + pages[i], run, contents + i * pageBytes);
         i += run;
       }
-      for (let i = 0; i < count; i++) {
-        const page = firstPage + pages[i];
-        this.dirty[page >> 3] |= 1 << (page & 7);
-        this.records[recordKindNames[kinds[i] - 1]]++;
-      }
+    } catch (error) {
+      throw storeError(`Cannot write ${this.directory}`, error);
+    }
+    this.applyWritten(decoded, frame);
+  }
+
+  /** The same for a frame whose pages somebody else has written to the image. Throws OperationError. */
+  applyWritten(said: Omit<DecodedPages, "contents">, frame: Uint8Array): void {
+    const { firstPage } = this.geometry.regions[said.region];
+    const { pages, kinds, count, sequence } = said;
+    this.requireOpen();
+    for (let i = 0; i < count; i++) {
+      const page = firstPage + pages[i];
+      this.dirty[page >> 3] |= 1 << (page & 7);
+      this.records[recordKindNames[kinds[i] - 1]]++;
+    }
+    try {
       if (this.delta !== null) this.appendDelta(frame);
     } catch (error) {
       throw storeError(`Cannot write ${this.directory}`, error);
     }
-    this.lastSequence = decoded.sequence;
+    this.lastSequence = sequence;
     this.syncInBackground(count * pageBytes);
   }
 
   /** Takes a frame of a disk, whose blocks are elsewhere, with the kinds of its records. Throws OperationError. */
   applyDisk(frame: Uint8Array, sequence: number, kinds: Uint8Array): void {
+    this.requireOpen();
     try {
       for (const kind of kinds) this.records[recordKindNames[kind - 1]]++;
       if (this.delta !== null) this.appendDelta(frame);
@@ -176,7 +189,7 @@ export class GenerationWriter {
       const id = this.base && { generation: this.base.manifest.generation, root: this.base.manifest.root };
       const manifest: Manifest = {
         ...start,
-        format: disks.length === 0 ? 1 : 2,
+        format: start.seed ? 3 : disks.length === 0 ? 1 : 2,
         disks,
         base: id,
         root: toHex(root),
@@ -217,9 +230,16 @@ export class GenerationWriter {
     } else await removeFolder(this.directory);
   }
 
+  /** Its descriptors may be those of other files as soon as they were closed. */
+  private requireOpen(): void {
+    if (this.failure) throw storeError(`Cannot write ${this.directory}`, this.failure);
+    if (!this.open) throw new OperationError("failed", `Cannot write ${this.directory}: it was given up`);
+  }
+
   private close(): void {
     if (!this.open) return;
     this.open = false;
+    this.deltaHasher.release();
     closeSync(this.image);
     if (this.delta !== null) closeSync(this.delta);
   }

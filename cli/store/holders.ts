@@ -24,7 +24,11 @@ import { isValidName } from "./vm-name.ts";
 /** Name of the folder in a VM's. */
 export const holdersFolder = "holders";
 
-const idSchema = z.strictObject({ generation: z.int().positive(), root: z.string().regex(/^[0-9a-f]{64}$/) });
+/** The record of what a site holds. */
+export const holderRecord = z.strictObject({
+  generation: z.int().positive(),
+  root: z.string().regex(/^[0-9a-f]{64}$/),
+});
 const hashBytes = 32;
 
 /** What the root of a generation is computed from. */
@@ -49,7 +53,7 @@ export class Holders {
     for (const name of await readdir(this.path).catch(() => [] as string[])) {
       const site = name.replace(/\.json$/, "");
       if (site === name || !isValidName(site)) continue;
-      const id = idSchema.safeParse(parse(await readFile(join(this.path, name), "utf8")));
+      const id = holderRecord.safeParse(parse(await readFile(join(this.path, name), "utf8")));
       if (id.success) found.set(site, id.data);
     }
     return found;

@@ -169,13 +169,13 @@ export class IntegrityLedger {
     } catch {
       return null;
     }
-    const parts: string[] = [];
-    for (const path of paths) {
-      const found = await stat(path, { bigint: true }).catch(() => null);
-      if (!found) return null;
-      parts.push([basename(path), found.ino, found.size, found.mtimeNs, found.ctimeNs].join(":"));
-    }
-    return parts.join(" ");
+    const parts = await Promise.all(
+      paths.map(async (path) => {
+        const found = await stat(path, { bigint: true }).catch(() => null);
+        return found && [basename(path), found.ino, found.size, found.mtimeNs, found.ctimeNs].join(":");
+      }),
+    );
+    return parts.includes(null) ? null : parts.join(" ");
   }
 
   private async setAside(generation: StoredGeneration): Promise<void> {

@@ -1,4 +1,4 @@
-/** Which generations stay: the newest ones and everything that they stand on. */
+/** Which generations stay: the newest restartable ones, a seed that is newer, and everything that they stand on. */
 
 import { fromHex } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
@@ -6,6 +6,7 @@ import { openDigests } from "../disk/image-content.ts";
 import { storeError } from "./atomic-file.ts";
 import { chainOf, readDigests, type StoredGeneration } from "./generation-reader.ts";
 import { Holders } from "./holders.ts";
+import { isRestartable } from "./restartable.ts";
 import type { VmStore } from "./vm-store.ts";
 
 async function keepDiskDigests(
@@ -25,6 +26,16 @@ async function keepDiskDigests(
   }
 }
 
+/**
+ * The generations that are kept for their own sake, oldest first: the newest `keep` that can be restarted, and the newest seed
+ * if it is newer than these, since the next leg builds on it.
+ */
+export function keptGenerations(generations: readonly StoredGeneration[], keep: number): StoredGeneration[] {
+  const kept = generations.filter(isRestartable).slice(-Math.max(1, keep));
+  const newest = generations.at(-1);
+  return newest === undefined || isRestartable(newest) ? kept : [...kept, newest];
+}
+
 /** Numbers of the generations that may go when the newest `keep` are to stay restartable. */
 export function expendable(
   generations: readonly StoredGeneration[],
@@ -32,7 +43,7 @@ export function expendable(
   inUse: Iterable<number> = [],
 ): number[] {
   const needed = new Set<number>(inUse);
-  for (const generation of generations.slice(-Math.max(1, keep))) {
+  for (const generation of keptGenerations(generations, keep)) {
     for (const level of chainOf(generation)) needed.add(level.manifest.generation);
   }
   return generations.map(({ manifest }) => manifest.generation).filter((number) => !needed.has(number));

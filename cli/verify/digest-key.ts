@@ -11,11 +11,12 @@ function defaultKeyPath(storePath: string, vm: string): string {
 }
 
 /**
- * The 32-byte key of a VM. A key file named `<vm>.key` is preferred among `keyPaths`; one that is the only one
- * given is taken for every VM. `storePath` is null when the files do not lie in a store.
- * Throws OperationError "usage" if there is none, or it does not have 64 hexadecimal digits.
+ * The 32-byte key of a VM; `action` ("Cannot verify web1") begins the messages. A key file named `<vm>.key` is preferred
+ * among `keyPaths`; one that is the only one given is taken for every VM. `storePath` is null when the files do not lie
+ * in a store. Throws OperationError "usage" if there is none, or it does not have 64 hexadecimal digits.
  */
 export async function readDigestKey(
+  action: string,
   vm: string,
   storePath: string | null,
   keyPaths: readonly string[],
@@ -26,7 +27,7 @@ export async function readDigestKey(
   if (path === null) {
     throw new OperationError(
       "usage",
-      `Cannot verify ${vm}: it does not lie in a store, so its digest key must be named: --key FILE`,
+      `${action}: it does not lie in a store, so its digest key must be named: --key FILE`,
     );
   }
   let text: string;
@@ -37,12 +38,12 @@ export async function readDigestKey(
     throw new OperationError(
       "usage",
       missing
-        ? `Cannot verify ${vm}: its digest key ${path} is missing; name it with --key FILE`
-        : `Cannot verify ${vm}: its digest key cannot be read: ${messageOf(error)}`,
+        ? `${action}: its digest key ${path} is missing; name it with --key FILE`
+        : `${action}: its digest key cannot be read: ${messageOf(error)}`,
     );
   }
   if (!/^[0-9a-fA-F]{64}$/.test(text)) {
-    throw new OperationError("usage", `Cannot verify ${vm}: ${path} is not a key of 64 hexadecimal digits`);
+    throw new OperationError("usage", `${action}: ${path} is not a key of 64 hexadecimal digits`);
   }
   return fromHex(text);
 }

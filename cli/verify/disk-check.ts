@@ -1,6 +1,6 @@
 /**
  * Checks the disks of a generation in two steps, since only the root says which digests are right, and the root covers
- * RAM too: `examineDisks` looks at everything, `conclude` says what is wrong once it is known which tops give the root.
+ * RAM too: `examine` looks at everything, `conclude` says what is wrong once it is known which tops give the root.
  */
 
 import { bytesEqual } from "../../src/bytes.ts";
@@ -8,15 +8,16 @@ import type { BlockRun } from "../../src/disk/index.ts";
 import { BlockDigests } from "../../src/generation/block-digests.ts";
 import type { DiskTop } from "../../src/generation/digest-tree.ts";
 import { blocksOf, type DiskShape } from "../../src/generation/disks.ts";
-import type { ManifestDisk } from "../../src/generation/manifest.ts";
+import type { Manifest, ManifestDisk } from "../../src/generation/manifest.ts";
+import type { CheckedDisks, DiskChecks, DiskReplay, ExaminedDisks } from "../../src/verify/disk-checks.ts";
 import type { ImageDescriptor } from "../disk/image-store.ts";
-import type { StoredGeneration } from "../store/generation-reader.ts";
 import { type AboutDisk, reportContent, UnreadableBlocks } from "./block-findings.ts";
-import type { CheckContext } from "./checked-generation.ts";
 import { DigestFindings } from "./digest-findings.ts";
 import { type DigestLayer, MemoryLayer } from "./digest-layer.ts";
 import { bytesOf, type DigestEntry, disagreeingNodes, firstBlockOf } from "./digest-nodes.ts";
 import { type ComparedBelow, type ContentComparison, checkTables, compareContent } from "./disk-content.ts";
+import type { DiskContext } from "./disk-context.ts";
+import { ImageReplay } from "./disk-replay.ts";
 import type { ImageFile } from "./image-file.ts";
 
 /** Nodes that do not agree, or blocks with another digest, after which it is not tried to tell what is right. */
@@ -33,36 +34,60 @@ export interface CheckedDisk extends DiskShape {
   readonly isGood: boolean;
 }
 
-/** Looks at the disks of a generation. Release the result. */
-export async function examineDisks(context: CheckContext, stored: StoredGeneration): Promise<ExaminedDisks> {
-  const disks: ExaminedDisk[] = [];
-  try {
-    for (const disk of stored.manifest.disks) {
-      const examined = await ExaminedDisk.open(context, disk, stored.manifest.generation);
-      disks.push(examined);
-      await examined.look();
+/** The disks of a checked generation. */
+class StoreDisks implements CheckedDisks {
+  readonly disks: readonly CheckedDisk[];
+
+  constructor(disks: readonly CheckedDisk[]) {
+    this.disks = disks;
+  }
+
+  get areGood(): boolean {
+    return this.disks.every(({ isGood }) => isGood);
+  }
+}
+
+/** Checks disks whose images lie in a store. */
+export class StoreDiskChecks implements DiskChecks {
+  private readonly context: DiskContext;
+
+  constructor(context: DiskContext) {
+    this.context = context;
+  }
+
+  async examine({ disks, generation }: Manifest, onBytes: (bytes: number) => void): Promise<OpenDisks> {
+    const examined: ExaminedDisk[] = [];
+    try {
+      for (const disk of disks) {
+        const one = await ExaminedDisk.open(this.context, disk, generation);
+        examined.push(one);
+        await one.look(onBytes);
+      }
+      return new OpenDisks(this.context, generation, examined);
+    } catch (error) {
+      for (const disk of examined) disk.release();
+      throw error;
     }
-    return new ExaminedDisks(disks);
-  } catch (error) {
-    for (const disk of disks) disk.release();
-    throw error;
   }
 }
 
 /** The disks of a generation, open. */
-export class ExaminedDisks {
-  readonly disks: readonly ExaminedDisk[];
+class OpenDisks implements ExaminedDisks {
+  readonly areLeftOut = false;
+  private readonly context: DiskContext;
+  private readonly generation: number;
+  private readonly disks: readonly ExaminedDisk[];
 
-  constructor(disks: readonly ExaminedDisk[]) {
+  constructor(context: DiskContext, generation: number, disks: readonly ExaminedDisk[]) {
+    this.context = context;
+    this.generation = generation;
     this.disks = disks;
   }
 
-  /** False if the digests of a disk are not to be had, so that nothing can be compared with the root. */
   get haveTops(): boolean {
     return this.disks.every(({ digests }) => digests !== null);
   }
 
-  /** The tops for which `givesRoot` says yes: those that are stored, or those that the contents have. Null: none. */
   findTops(givesRoot: (tops: readonly DiskTop[]) => boolean): readonly DiskTop[] | null {
     if (!this.haveTops) return null;
     const stored = this.disks.map((disk) => disk.storedTop());
@@ -71,9 +96,14 @@ export class ExaminedDisks {
     return choices.find(givesRoot) ?? null;
   }
 
-  /** Adds the findings. `tops` are those that give the root; null if nothing vouches for any digest. */
-  conclude(tops: readonly DiskTop[] | null): CheckedDisk[] {
-    return this.disks.map((disk, i) => disk.conclude(tops?.[i].top ?? null));
+  replay(base: CheckedDisks | null, tops: readonly DiskTop[] | null): DiskReplay {
+    const bases = base instanceof StoreDisks ? base.disks : null;
+    const { context, generation, disks } = this;
+    return new ImageReplay(context, generation, disks, { bases, tops });
+  }
+
+  conclude(tops: readonly DiskTop[] | null): StoreDisks {
+    return new StoreDisks(this.disks.map((disk, i) => disk.conclude(tops?.[i].top ?? null)));
   }
 
   release(): void {
@@ -89,7 +119,7 @@ export class ExaminedDisk {
   readonly digests: BlockDigests | null;
   /** Files of the images, newest first; null if one cannot be used. */
   readonly files: readonly ImageFile[] | null;
-  private readonly context: CheckContext;
+  private readonly context: DiskContext;
   private readonly about: AboutDisk;
   private readonly layers: readonly DigestLayer[];
   /** The digests with those that contents have, and all nodes over them; null if too much differs. */
@@ -100,7 +130,7 @@ export class ExaminedDisk {
   private isUnreadable = false;
 
   private constructor(
-    context: CheckContext,
+    context: DiskContext,
     about: AboutDisk,
     shape: DiskShape,
     chain: readonly ImageDescriptor[] | null,
@@ -119,7 +149,7 @@ export class ExaminedDisk {
       layers && new BlockDigests(core, key, blocks, [new MemoryLayer(), ...layers], { cacheBytes });
   }
 
-  static async open(context: CheckContext, disk: ManifestDisk, generation: number): Promise<ExaminedDisk> {
+  static async open(context: DiskContext, disk: ManifestDisk, generation: number): Promise<ExaminedDisk> {
     const { name, lengthBytes, image } = disk;
     const shape = { name, lengthBytes };
     const chain = await context.images.chain(image, shape, generation);
@@ -127,8 +157,8 @@ export class ExaminedDisk {
   }
 
   /** Checks nodes, tables and, unless it must be quick, contents. Only what has nothing to do with digests is added. */
-  async look(): Promise<void> {
-    const { core, images, quick, onBytes } = this.context;
+  async look(onBytes: (bytes: number) => void): Promise<void> {
+    const { core, images, quick } = this.context;
     this.checkNodes();
     const { files, digests } = this;
     if (files === null) return;

@@ -4,14 +4,14 @@ import type { DecodedPages } from "../../src/delta/page-decoder.ts";
 import { pageBytes } from "../../src/delta/vocabulary.ts";
 import { type BlockRun, ImageChain } from "../../src/disk/index.ts";
 import { BlockDigests, differingRuns } from "../../src/generation/block-digests.ts";
-import { digestBytes } from "../../src/generation/digest-tree.ts";
+import { type DiskTop, digestBytes } from "../../src/generation/digest-tree.ts";
 import { blocksOf } from "../../src/generation/disks.ts";
-
+import type { DiskReplay } from "../../src/verify/disk-checks.ts";
 import { BlockFindings } from "./block-findings.ts";
 import { BlockMark, BlockMarks } from "./block-marks.ts";
 import { includesBlock } from "./block-runs.ts";
-import type { CheckContext, GenerationClaims } from "./checked-generation.ts";
-import type { CheckedDisk } from "./disk-check.ts";
+import type { CheckedDisk, ExaminedDisk } from "./disk-check.ts";
+import type { DiskContext } from "./disk-context.ts";
 import { ImageDamage } from "./image-file.ts";
 
 const problems = {
@@ -39,19 +39,18 @@ interface ReplayedDisk {
 }
 
 /** The disks of one delta. Close it. */
-export class DiskReplay {
-  private readonly context: CheckContext;
+export class ImageReplay implements DiskReplay {
+  private readonly context: DiskContext;
   private readonly disks: readonly ReplayedDisk[];
 
   /** `bases` are the disks of the base in the order of the generation's; null if nothing is to be replayed. */
-  constructor(context: CheckContext, claims: GenerationClaims, bases: readonly CheckedDisk[] | null) {
+  constructor(
+    context: DiskContext,
+    generation: number,
+    disks: readonly ExaminedDisk[],
+    { bases, tops }: { bases: readonly CheckedDisk[] | null; tops: readonly DiskTop[] | null },
+  ) {
     this.context = context;
-    const {
-      stored,
-      disks: { disks },
-      tops,
-    } = claims;
-    const { generation } = stored.manifest;
     this.disks = disks.map((disk, i) => ({
       name: disk.shape.name,
       digests: bases && disk.likelyDigests(tops?.[i].top),
@@ -60,7 +59,6 @@ export class DiskReplay {
     }));
   }
 
-  /** Content of a block of the base to the core's memory; zeroes where it cannot be had. */
   readBase(disk: number, block: number, target: number): void {
     const memory = this.context.core.bytes();
     try {
@@ -74,7 +72,6 @@ export class DiskReplay {
     }
   }
 
-  /** Takes the records of a frame; `newDigests` points to the digests of their contents. */
   take(disk: number, { count, pages }: DecodedPages, newDigests: number): void {
     const { digests, marks } = this.disks[disk];
     if (digests === null) return;
@@ -85,7 +82,6 @@ export class DiskReplay {
     }
   }
 
-  /** All frames were replayed: adds findings. `path` is the delta's. */
   report(path: string, generation: number): void {
     const { images } = this.context;
     for (const { name, digests, base, marks } of this.disks) {
@@ -107,7 +103,7 @@ export class DiskReplay {
   }
 }
 
-function openBase(context: CheckContext, disk: CheckedDisk, generation: number): BaseDisk | null {
+function openBase(context: DiskContext, disk: CheckedDisk, generation: number): BaseDisk | null {
   const { core, key, images } = context;
   const { chain, lengthBytes } = disk;
   if (chain === null) return null;

@@ -1,32 +1,13 @@
-/** What a verification found: findings, harmless notes, and what can still be restored. */
+/** What a verification of stores found: findings, harmless notes, and what can still be restored. */
 
-/** Something that is not as it must be. */
-export interface VerifyFinding {
-  /** File or folder. */
-  readonly path: string;
-  readonly generation?: number;
-  /** Name of the region that `page` counts in. */
-  readonly region?: string;
-  /** First page concerned, counted in its region. */
-  readonly page?: number;
-  /** Name of the disk that the finding is about. */
-  readonly disk?: string;
-  /** First block of the disk concerned, of 4096 bytes. */
-  readonly block?: number;
-  /** How many blocks are concerned. */
-  readonly blocks?: number;
-  /** Position of the first block in the disk, in bytes. */
-  readonly diskOffset?: number;
-  /** Position in the file, in bytes. */
-  readonly offset?: number;
-  readonly problem: string;
-}
+import type { VerifyFinding, VerifyNote } from "../../src/verify/report.ts";
 
-/** Something worth knowing that harms nothing, such as what an interrupted leg left behind. */
-export interface VerifyNote {
-  readonly path: string;
-  readonly note: string;
-}
+export {
+  FindingLog,
+  type VerifyFinding,
+  type VerifyNote,
+  type VerifyProgress,
+} from "../../src/verify/report.ts";
 
 /** One generation of a VM. */
 export interface GenerationReport {
@@ -36,8 +17,10 @@ export interface GenerationReport {
   readonly root: string | null;
   /** Nothing was found wrong with its own files. */
   readonly intact: boolean;
-  /** A VM can be restarted from it: its content and that of everything under it is what the root says. */
+  /** A VM can be restarted from it: it is no seed, and its content and that of everything under it is what the root says. */
   readonly restorable: boolean;
+  /** It is only there to be built on. */
+  readonly seed: boolean;
 }
 
 /** One VM of one store. */
@@ -64,32 +47,4 @@ export interface VerifyReport {
   readonly looseFiles: number;
   readonly findings: readonly VerifyFinding[];
   readonly notes: readonly VerifyNote[];
-}
-
-/** How far a verification is. Bytes of page images, deltas and disks; how much of the disks is found on the way. */
-export interface VerifyProgress {
-  readonly vm: string;
-  readonly generation: number;
-  readonly doneBytes: number;
-  readonly totalBytes: number;
-}
-
-/** Collects findings and notes, and hands findings on as they come. */
-export class FindingLog {
-  readonly findings: VerifyFinding[] = [];
-  readonly notes: VerifyNote[] = [];
-  private readonly onFinding: (finding: VerifyFinding) => void;
-
-  constructor(onFinding: (finding: VerifyFinding) => void = () => {}) {
-    this.onFinding = onFinding;
-  }
-
-  add(finding: VerifyFinding): void {
-    this.findings.push(finding);
-    this.onFinding(finding);
-  }
-
-  note(path: string, note: string): void {
-    this.notes.push({ path, note });
-  }
 }

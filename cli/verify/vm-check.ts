@@ -1,29 +1,41 @@
-/** Checks the generations of one VM in their order, so that each one's base was checked before it. */
+/** Checks the generations of one VM in a store, and what lies beside them. */
 
 import { lstatSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import type { Core } from "../../src/core.ts";
 import { FormatError } from "../../src/errors.ts";
-import type { Manifest } from "../../src/generation/manifest.ts";
+import { isSeed, type Manifest } from "../../src/generation/manifest.ts";
+import { bytesToRead, checkChain, type FoundGeneration } from "../../src/verify/chain-check.ts";
+import { Pacing } from "../../src/verify/pacing.ts";
+import { CorePageHasher, type PageHasher } from "../../src/verify/page-hashing.ts";
+import { ProgressMeter } from "../../src/verify/progress-meter.ts";
 import { partialPrefix } from "../store/atomic-file.ts";
 import { branchesFolder } from "../store/branches.ts";
-import type { StoredGeneration } from "../store/generation-reader.ts";
 import { FileOwnershipRegister } from "../store/ownership.ts";
 import { readManifest } from "../store/vm-store.ts";
 import { checkBranchRecords } from "./branch-records.ts";
-import type { CheckedGeneration } from "./checked-generation.ts";
 import { orFinding } from "./damage.ts";
 import { readDigestKey } from "./digest-key.ts";
-import { checkGeneration } from "./generation-check.ts";
+import { StoreDiskChecks } from "./disk-check.ts";
+import { filesOfFolder } from "./folder-files.ts";
+import { checkHolders } from "./holder-check.ts";
 import { checkImageFolder } from "./image-inventory.ts";
-import { FindingLog, type GenerationReport, type VerifyProgress, type VmReport } from "./report.ts";
+import { FindingLog, type VerifyProgress, type VmReport } from "./report.ts";
 import type { VmTarget } from "./targets.ts";
 import { VmImages } from "./vm-images.ts";
+
+/** Longest ownership record that is read. */
+const maxOwnershipBytes = 1 << 20;
 
 /** Options that reach every VM. */
 export interface VmCheckOptions {
   readonly keyPaths: readonly string[];
   readonly quick: boolean;
+  /** Replays deltas also in a naive way. */
+  readonly crossCheck?: boolean;
+  /** What makes digests of the pages of so many bytes of images; null, or without it: this thread. */
+  readonly hasherFor?: (imageBytes: number) => PageHasher | null;
   readonly onProgress: (progress: VerifyProgress) => void;
 }
 
@@ -39,62 +51,52 @@ export async function checkVm(
   target: VmTarget,
   options: VmCheckOptions,
 ): Promise<VmReport> {
+  const { quick, crossCheck = false } = options;
   const found = await readManifests(core, log, target);
   const vm = target.vm ?? nameOf(found) ?? basename(target.generationsPath);
-  const key = await readDigestKey(vm, target.storePath, options.keyPaths);
+  const key = await readDigestKey(`Cannot verify ${vm}`, vm, target.storePath, options.keyPaths);
   if (target.storePath !== null && target.only === null) await checkOwnership(log, target.storePath, vm);
   const images = new VmImages(log, dirname(target.generationsPath));
-  const checked = new Map<number, CheckedGeneration>();
-  const reports: GenerationReport[] = [];
-  const fixedBytes = bytesToRead(found.values(), options.quick);
-  const diskBytes = options.quick ? 0 : await allocatedBytes(target, found.values());
-  let doneBytes = 0;
-  for (const [generation, { directory, manifest }] of [...found].sort(([a], [b]) => a - b)) {
-    const tell = (bytes: number) => {
-      doneBytes += bytes;
-      // What a disk takes in the file system is only a guess at what is to be read of it.
-      const totalBytes = Math.max(doneBytes, fixedBytes + Math.max(diskBytes, images.bytesRead));
-      options.onProgress({ vm, generation, doneBytes, totalBytes });
-    };
-    tell(0);
-    if (manifest === null) {
-      reports.push({ generation, directory, root: null, intact: false, restorable: false });
-      continue;
-    }
-    const base = findBase(log, directory, manifest, checked);
-    const stored: StoredGeneration = {
-      manifest,
-      directory,
-      below: base ? [base.stored, ...base.stored.below] : [],
-    };
-    const { quick } = options;
-    const context = { core, log, key, images, quick, onBytes: tell };
-    const result = await orFinding(log, { path: directory, generation }, () =>
-      checkGeneration(context, stored, base),
-    );
-    if (result) checked.set(generation, result);
-    const intact = result?.intact === true && (manifest.base === null || base !== null);
-    reports.push({
-      generation,
-      directory,
-      root: manifest.root,
-      intact,
-      restorable: result?.restorable ?? false,
-    });
-  }
+  const manifests = [...found.values()].map(({ manifest }) => manifest);
+  const fixedBytes = bytesToRead(manifests, quick);
+  const diskBytes = quick ? 0 : await allocatedBytes(target, found.values());
+  // What a disk takes in the file system is only a guess at what is to be read of it.
+  const total = () => fixedBytes + Math.max(diskBytes, images.bytesRead);
+  const meter = new ProgressMeter(vm, total, options.onProgress);
+  const imageBytes = manifests.reduce((sum, manifest) => sum + (manifest?.files["ram.img"]?.bytes ?? 0), 0);
+  const threads = options.hasherFor?.(imageBytes) ?? null;
+  const own = threads ? null : new CorePageHasher(core);
+  const hasher = threads ?? (own as PageHasher);
+  const disks = new StoreDiskChecks({ core, key, images, quick });
+  const context = {
+    core,
+    log,
+    key,
+    hasher,
+    disks,
+    quick,
+    crossCheck,
+    pacing: new Pacing(undefined, () => setImmediate()),
+  };
+  const generations: FoundGeneration[] = [...found].map(([generation, { directory, manifest }]) => ({
+    generation,
+    files: filesOfFolder(directory),
+    manifest,
+  }));
+  const verdicts = await checkChain(context, generations, (generation, bytes) =>
+    meter.add(generation, bytes),
+  ).finally(() => own?.release());
+  const reports = verdicts.map(({ generation, files, manifest, intact, restorable }) => {
+    const seed = manifest !== null && isSeed(manifest);
+    return { generation, directory: files.path, root: manifest?.root ?? null, intact, restorable, seed };
+  });
   if (target.only === null) {
     const branches = await checkBranchRecords(core, log, vm, dirname(target.generationsPath));
-    await checkImageFolder(
-      log,
-      images,
-      [...found.values()].map(({ manifest }) => manifest),
-      branches,
-    );
+    await checkImageFolder(log, images, manifests, branches);
+    await checkHolders({ core, log, key, vmPath: dirname(target.generationsPath), manifests });
   }
   const last = reports.at(-1);
-  if (diskBytes > 0 && last) {
-    options.onProgress({ vm, generation: last.generation, doneBytes, totalBytes: doneBytes });
-  }
+  if (diskBytes > 0 && last) meter.end(last.generation);
   const newestRestorable = reports.findLast(({ restorable }) => restorable)?.generation ?? null;
   const path = dirname(target.generationsPath);
   const branch = basename(target.generationsPath) === branchesFolder ? target.only : null;
@@ -163,9 +165,7 @@ async function readFolder(
   const path = join(directory, "manifest.json");
   const about = generation === null ? { path } : { path, generation };
   const manifest = await orFinding(log, about, async () => {
-    if (lstatSync(path).isSymbolicLink()) {
-      throw new FormatError("bad-value", "it is a symbolic link and was not followed");
-    }
+    requireRegular(path);
     const read = await readManifest(core, directory);
     const fits =
       (generation === null || read.generation === generation) &&
@@ -176,37 +176,22 @@ async function readFolder(
   return { directory, manifest };
 }
 
-function findBase(
-  log: FindingLog,
-  directory: string,
-  manifest: Manifest,
-  checked: ReadonlyMap<number, CheckedGeneration>,
-): CheckedGeneration | null {
-  const { base, generation } = manifest;
-  if (base === null) return null;
-  const found = checked.get(base.generation);
-  if (found && found.stored.manifest.root === base.root) return found;
-  const what = found ? "has another root" : "is not here or not readable";
-  log.add({ path: directory, generation, problem: `its base, generation ${base.generation}, ${what}` });
-  return null;
-}
-
 async function checkOwnership(log: FindingLog, storePath: string, vm: string): Promise<void> {
   const path = join(storePath, vm, "ownership");
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
-    log.add({ path, problem: "it is a symbolic link and was not followed" });
-    return;
-  }
-  await orFinding(log, { path }, () => new FileOwnershipRegister(storePath).read(vm));
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
+  await orFinding(log, { path }, () => {
+    const { size } = requireRegular(path);
+    if (size > maxOwnershipBytes) throw new FormatError("bad-length", `it has ${size} bytes, too many`);
+    return new FileOwnershipRegister(storePath).read(vm);
+  });
 }
 
-function bytesToRead(found: Iterable<Found>, quick: boolean): number {
-  let total = 0;
-  for (const { manifest } of found) {
-    total += manifest?.files.delta?.bytes ?? 0;
-    if (!quick) total += manifest?.files["ram.img"]?.bytes ?? 0;
-  }
-  return total;
+/** Throws FormatError unless it is a regular file: a link is not followed, and nobody waits for a pipe. */
+function requireRegular(path: string): { size: number } {
+  const stat = lstatSync(path);
+  if (stat.isSymbolicLink()) throw new FormatError("bad-value", "it is a symbolic link and was not followed");
+  if (!stat.isFile()) throw new FormatError("bad-value", "it is not a regular file");
+  return stat;
 }
 
 /** Bytes that the file system has for the images of all generations. */

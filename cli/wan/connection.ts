@@ -1,10 +1,11 @@
 /** One authenticated connection between two agents: messages and frames, in order, and what it cost. */
 
 import type { Socket } from "node:net";
+import { performance } from "node:perf_hooks";
 import type { RawData, WebSocket } from "ws";
 import { messageOf, OperationError } from "../errors.ts";
 import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from "./messages.ts";
-import { Pacer } from "./pacer.ts";
+import type { Pacer, SendPiece } from "./pacer.ts";
 
 /** Something that arrived. */
 export type Incoming = { readonly message: Message } | { readonly frame: Uint8Array };
@@ -31,6 +32,10 @@ export class PeerConnection {
   private pacer: Pacer | null = null;
   private handshakeBytes = 0;
   private idleBytes = 0;
+  private pings = 0;
+  private beatAt = 0;
+  /** Round trip by the signs of life so far, in milliseconds; null before there was one. */
+  rttMs: number | null = null;
   private waitingBytes = 0;
   private beatTimer: NodeJS.Timeout | null = null;
   /** Beats since the other end was last heard. Time alone would not do: a process that was stopped hears nobody. */
@@ -44,8 +49,12 @@ export class PeerConnection {
     socket.on("message", (data, isBinary) => this.receive(data, isBinary));
     socket.on("close", () => this.lose("the connection was closed"));
     socket.on("error", (error) => this.lose(messageOf(error)));
-    socket.on("pong", () => {
+    socket.on("pong", (data) => {
       this.unheardBeats = 0;
+      if (data.length > 0 || this.beatAt === 0) return;
+      const ms = performance.now() - this.beatAt;
+      // A busy process hears late: a longer time counts only little by little.
+      this.rttMs = this.rttMs === null ? ms : Math.min(ms, this.rttMs * 1.5);
     });
     this.watch(idleBeatMs, idleSilenceMs);
     this.onLost(() => this.beatTimer && clearInterval(this.beatTimer));
@@ -57,6 +66,28 @@ export class PeerConnection {
     if (this.beatTimer !== null) clearInterval(this.beatTimer);
     this.unheardBeats = 0;
     this.beatTimer = setInterval(() => this.beat(beatMs, silenceMs), beatMs).unref();
+  }
+
+  /** Milliseconds until a sign of life comes back; null if the connection is lost or it takes longer than `timeoutMs`. */
+  async roundTripMs(timeoutMs: number): Promise<number | null> {
+    if (this.lost) return null;
+    const mark = Buffer.from(`rtt${++this.pings}`);
+    const begun = performance.now();
+    return await new Promise((resolve) => {
+      const settle = (ms: number | null) => {
+        clearTimeout(timer);
+        stopWatching();
+        this.socket.off("pong", onPong);
+        resolve(ms);
+      };
+      const onPong = (data: Buffer) => {
+        if (data.equals(mark)) settle(performance.now() - begun);
+      };
+      const timer = setTimeout(() => settle(null), timeoutMs);
+      const stopWatching = this.onLost(() => queueMicrotask(() => settle(null)));
+      this.socket.on("pong", onPong);
+      this.socket.ping(mark);
+    });
   }
 
   /** Stops reading; the other end is slowed down. */
@@ -91,19 +122,24 @@ export class PeerConnection {
   /** Sends a message. Does nothing when the connection is lost: the loss is reported once, by `onLost`. */
   send(message: Message): void {
     const text = encodeMessage(message);
-    if (this.pacer) this.pacer.push(text);
+    if (this.pacer) this.pacer.push(text, this.sendPiece);
     else this.sendNow(text);
   }
 
   /** Sends a frame. The bytes must not change afterwards. */
   sendFrame(frame: Uint8Array): void {
-    if (this.pacer) this.pacer.push(frame);
+    if (this.pacer) this.pacer.push(frame, this.sendPiece);
     else this.sendNow(frame);
   }
 
-  /** Keeps frames below a rate from now on. Messages wait for the frames before them. */
-  limitRate(bytesPerSecond: number): void {
-    this.pacer = new Pacer(bytesPerSecond, (data) => this.sendNow(data));
+  /** From now on what is sent waits for its turn, framing included, also behind what other connections send. */
+  paceWith(pacer: Pacer): void {
+    this.pacer = pacer;
+  }
+
+  /** Forgets what still waits for its turn: a connection that is given up need not send it. */
+  forgetPaced(): void {
+    this.pacer?.forget(this.sendPiece);
   }
 
   /** Hands everything that arrives, in order, to `handler`, beginning with what waits. */
@@ -153,7 +189,7 @@ export class PeerConnection {
 
   /** Ends the connection in order, after what was sent. */
   close(): void {
-    this.pacer?.flush();
+    this.pacer?.flush(this.sendPiece);
     this.socket.close();
     // A peer that does not answer the close must not keep the process alive.
     setTimeout(() => this.socket.terminate(), 1000).unref();
@@ -164,6 +200,10 @@ export class PeerConnection {
     this.lose(reason);
     this.socket.terminate();
   }
+
+  private readonly sendPiece: SendPiece = ({ data, isText, isLast }) => {
+    if (this.lost === null) this.socket.send(data, { binary: !isText, fin: isLast });
+  };
 
   private sendNow(data: Uint8Array | string): void {
     if (this.lost === null) this.socket.send(data);
@@ -176,6 +216,7 @@ export class PeerConnection {
       return;
     }
     this.unheardBeats++;
+    this.beatAt = performance.now();
     this.socket.ping();
   }
 
@@ -201,7 +242,7 @@ export class PeerConnection {
 
   private lose(reason: string): void {
     if (this.lost) return;
-    this.pacer?.stop();
+    this.forgetPaced();
     this.lost = new OperationError("failed", `Lost the connection to ${this.site || "the peer"}: ${reason}`);
     for (const listener of this.lostListeners) listener(this.lost);
     this.lostListeners.clear();

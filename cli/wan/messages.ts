@@ -14,10 +14,15 @@
  *                      ◄───────── prepared  root
  *     commit           ─────────►           epoch
  *                      ◄───────── running
+ *     keep             ─────────►           (instead of commit, in a checkpoint) the peer keeps the generation
+ *                      ◄───────── kept
  *     holder, frames   ═════════►           what other sites hold
  *                      ◄───────── noted
  *     resume           ─────────►           (on another connection) the leg goes on
  *                      ◄───────── resumed   what is here of it
+ *     join             ─────────►           (on a further connection) it carries frames of the leg too
+ *                      ◄───────── joined
+ *                      ◄───────── arrived   frames that have come on this connection
  *     settle           ─────────►           (any time later) was epoch e accepted?
  *                      ◄───────── settled
  *     claims           ─────────►           what each site knows about who has which VM
@@ -36,13 +41,21 @@ import { diskBuses } from "../config/vm-definition.ts";
 import { isValidName } from "../store/vm-name.ts";
 
 /** Version of this protocol; peers with another one are refused by name. */
-export const protocolVersion = 3;
+export const protocolVersion = 6;
 
 /** Longest text message in characters. */
 export const maxMessageLength = 1 << 18;
 
+/** What a leg is for: the VM moves, or it stays and the peer gets a copy: one that can be restarted, or one to build on only. */
+export const legPurposes = ["handover", "checkpoint", "seed"] as const;
+export type LegPurpose = (typeof legPurposes)[number];
+
 /** Most VMs in one message about ownership. */
 export const maxClaims = 512;
+/** Most connections that a leg may be striped over. */
+export const maxStreams = 16;
+/** Greatest age of a state when it has been sent, in milliseconds: ten years. */
+const maxAgeMs = 10 * 365 * 24 * 3600 * 1000;
 /** Longest time that a leg may wait for its link, in milliseconds. */
 export const maxLinkTimeoutMs = 24 * 3600 * 1000;
 
@@ -95,6 +108,7 @@ const messageSchemas = {
   prepare: z.strictObject({
     type: z.literal("prepare"),
     leg: z.uuid(),
+    purpose: z.enum(legPurposes),
     vm: travellingDefinition,
     ramBlock: z.string().min(1).max(geometryLimits.nameBytes),
     epoch: z.int().positive(),
@@ -102,6 +116,8 @@ const messageSchemas = {
     key: hex32,
     /** How long both sides keep the leg while the link is lost. */
     linkTimeoutMs: z.int().positive().max(maxLinkTimeoutMs),
+    /** Connections that may carry its frames. */
+    streams: z.int().positive().max(maxStreams),
   }),
   offer: z.strictObject({ type: z.literal("offer"), have: z.array(generationId).max(1024) }),
   begin: z.strictObject({
@@ -113,15 +129,23 @@ const messageSchemas = {
     regions: z.array(region).min(1).max(geometryLimits.regions),
   }),
   ack: z.strictObject({ type: z.literal("ack"), sequence: z.int().nonnegative() }),
-  finish: z.strictObject({ type: z.literal("finish"), root: hex32, sequence: z.int().positive() }),
+  finish: z.strictObject({
+    type: z.literal("finish"),
+    root: hex32,
+    sequence: z.int().positive(),
+    /** How long ago the VM was stopped in this state. */
+    ageMs: z.int().nonnegative().max(maxAgeMs),
+  }),
   prepared: z.strictObject({ type: z.literal("prepared"), root: hex32 }),
   commit: z.strictObject({ type: z.literal("commit"), epoch: z.int().positive() }),
   running: z.strictObject({ type: z.literal("running"), epoch: z.int().positive() }),
+  keep: z.strictObject({ type: z.literal("keep") }),
+  kept: z.strictObject({ type: z.literal("kept"), generation: z.int().positive() }),
   resume: z.strictObject({
     type: z.literal("resume"),
     leg: z.uuid(),
     vm: name,
-    /** Messages of the leg, other than `ack`, that the source has had from the destination. */
+    /** Messages of the leg, other than `ack` and `arrived`, that the source has had from the destination. */
     messages: z.int().nonnegative(),
   }),
   resumed: z.strictObject({
@@ -132,6 +156,26 @@ const messageSchemas = {
     /** Number of the last frame in its store. */
     sequence: z.int().positive(),
   }),
+  join: z.strictObject({
+    type: z.literal("join"),
+    leg: z.uuid(),
+    vm: name,
+    /** Which of the leg's connections this is; the main one is 0. */
+    stream: z
+      .int()
+      .positive()
+      .max(maxStreams - 1),
+  }),
+  joined: z.strictObject({
+    type: z.literal("joined"),
+    leg: z.uuid(),
+    stream: z
+      .int()
+      .positive()
+      .max(maxStreams - 1),
+  }),
+  /** Frames of a striped leg that have come on this connection so far, stored or not. */
+  arrived: z.strictObject({ type: z.literal("arrived"), frames: z.int().positive() }),
   claims: z.strictObject({ type: z.literal("claims"), claims }),
   claimed: z.strictObject({ type: z.literal("claimed"), claims }),
   holder: z.strictObject({
@@ -174,8 +218,13 @@ const anyMessage = z.discriminatedUnion("type", [
   messageSchemas.prepared,
   messageSchemas.commit,
   messageSchemas.running,
+  messageSchemas.keep,
+  messageSchemas.kept,
   messageSchemas.resume,
   messageSchemas.resumed,
+  messageSchemas.join,
+  messageSchemas.joined,
+  messageSchemas.arrived,
   messageSchemas.claims,
   messageSchemas.claimed,
   messageSchemas.holder,

@@ -51,7 +51,7 @@ converters.set("~lib/typedarray/Uint8Array", {
 });
 
 /** Instantiates a module with an as-bind section; its functions take and return byte arrays. */
-export async function bindArrays<Functions>(wasm: BufferSource): Promise<Functions> {
+export async function bindArrays<Functions>(wasm: BufferSource | WebAssembly.Module): Promise<Functions> {
   const bound = await instantiate(wasm, {});
   const { __unpin, __collect } = runtimeOf(bound);
   const functions: Record<string, unknown> = {};

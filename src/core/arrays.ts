@@ -8,7 +8,7 @@
  */
 import { bindArrays } from "./array-binding.ts";
 import { checkCoreResult } from "./codes.ts";
-import { coreWasmBytes } from "./module.ts";
+import { type CoreSource, compileCore } from "./module.ts";
 
 const PAGE_BYTES = 4096;
 const KEY_BYTES = 32;
@@ -20,25 +20,25 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Array-in, array-out functions. Wrong lengths of arguments throw RangeError. */
 export type ArrayCore = {
   /** One LZ4 block. */
-  compress(data: Uint8Array): Bytes;
+  compress(data: Uint8Array): Uint8Array<ArrayBuffer>;
   /** The `length` bytes of an LZ4 block. Throws FormatError if it does not decode to exactly so many. */
-  decompress(block: Uint8Array, length: number): Bytes;
+  decompress(block: Uint8Array, length: number): Uint8Array<ArrayBuffer>;
   /** Keyed BLAKE3 of a page (4096 bytes) under a key (32 bytes): 16 bytes. */
-  pageDigest(page: Uint8Array, key: Uint8Array): Bytes;
+  pageDigest(page: Uint8Array, key: Uint8Array): Uint8Array<ArrayBuffer>;
   /** BLAKE3, keyed if a key is given; `length` (32 by default) is 1 to 64. */
-  blake3(data: Uint8Array, key?: Uint8Array, length?: number): Bytes;
+  blake3(data: Uint8Array, key?: Uint8Array, length?: number): Uint8Array<ArrayBuffer>;
   /** Masks and literals that turn page `base` into `page` (grammar in assembly/delta.ts); empty if equal. */
-  diffPages(page: Uint8Array, base: Uint8Array): Bytes;
+  diffPages(page: Uint8Array, base: Uint8Array): Uint8Array<ArrayBuffer>;
   /** The page that `diff` makes of page `base`. Throws FormatError for a bad diff. */
-  applyDiff(base: Uint8Array, diff: Uint8Array): Bytes;
+  applyDiff(base: Uint8Array, diff: Uint8Array): Uint8Array<ArrayBuffer>;
   /** Number of set bits among the first `bits`. */
   bitmapCount(bitmap: Uint8Array, bits: number): number;
   /** a | b, of equal lengths. */
-  bitmapOr(a: Uint8Array, b: Uint8Array): Bytes;
+  bitmapOr(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer>;
   /** a & b, of equal lengths. */
-  bitmapAnd(a: Uint8Array, b: Uint8Array): Bytes;
+  bitmapAnd(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer>;
   /** a & ~b, of equal lengths. */
-  bitmapAndNot(a: Uint8Array, b: Uint8Array): Bytes;
+  bitmapAndNot(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer>;
 };
 
 type BoundFunctions = {
@@ -57,9 +57,15 @@ type BoundFunctions = {
 
 const NO_KEY = new Uint8Array(0);
 
-/** Instantiates the core with its array functions, in a memory of its own. */
-export async function loadArrayCore(): Promise<ArrayCore> {
-  const bound = await bindArrays<BoundFunctions>(coreWasmBytes());
+/** Options of `loadArrayCore`. */
+export type ArrayCoreOptions = {
+  /** The core's module, where the package's own constant is not to be used. */
+  wasm?: CoreSource | PromiseLike<CoreSource>;
+};
+
+/** Instantiates the core with its array functions, in a memory of its own. Throws what `compileCore` throws. */
+export async function loadArrayCore(options: ArrayCoreOptions = {}): Promise<ArrayCore> {
+  const bound = await bindArrays<BoundFunctions>(await compileCore(options.wasm));
   const checked = (result: Bytes, action: string): Bytes => {
     checkCoreResult(bound.lastCode(), action);
     return result;

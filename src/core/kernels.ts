@@ -14,12 +14,20 @@ export type Kernels = {
   isZero(pointer: Pointer, bytes: number): number;
   /** 1 if two pages of 4096 bytes are equal, else 0. */
   pagesEqual(a: Pointer, b: Pointer): number;
+  /**
+   * Compares `count` contiguous pages with those at `base`: bit i of `bitmap` becomes 1 where page i differs, else 0,
+   * and bits after the last one in its byte become 0. Returns how many differ.
+   */
+  pagesDiffer(pages: Pointer, base: Pointer, count: number, bitmap: Pointer): number;
 
-  /** Bitmaps: bit i is bit (i & 7) of byte (i >> 3); fewer than 2^31 bits. */
+  // Bitmaps: bit i is bit (i & 7) of byte (i >> 3); fewer than 2^31 bits.
+  /** Sets one bit. */
   bitmapSet(bitmap: Pointer, bit: number): void;
+  /** Clears one bit. */
   bitmapClear(bitmap: Pointer, bit: number): void;
   /** 1 or 0. */
   bitmapTest(bitmap: Pointer, bit: number): number;
+  /** Sets `count` bits from bit `from` on. */
   bitmapSetRange(bitmap: Pointer, from: number, count: number): void;
   /** Number of set bits among the first `bits`. */
   bitmapCount(bitmap: Pointer, bits: number): number;
@@ -27,8 +35,16 @@ export type Kernels = {
   bitmapNextSet(bitmap: Pointer, bits: number, from: number): number;
   /** First clear bit at or after `from`; `bits` if there is none. */
   bitmapNextClear(bitmap: Pointer, bits: number, from: number): number;
+  /**
+   * Lists runs of set bits from bit `from` on: first bit and length of each as two u32 at `out`, at most `max` runs.
+   * Returns how many; where that is `max`, more may follow after the last one.
+   */
+  bitmapRuns(bitmap: Pointer, bits: number, from: number, out: Pointer, max: number): number;
+  /** dst = dst | src. */
   bitmapOr(dst: Pointer, src: Pointer, bytes: number): void;
+  /** dst = dst & src. */
   bitmapAnd(dst: Pointer, src: Pointer, bytes: number): void;
+  /** dst = dst & ~src. */
   bitmapAndNot(dst: Pointer, src: Pointer, bytes: number): void;
 
   /**
@@ -80,8 +96,11 @@ export type Kernels = {
   nodeDigests(children: Pointer, count: number, key: Pointer, out: Pointer): number;
   /** BLAKE3 of any length; `key` 0 is the plain hash; `outBytes` at most 64. */
   blake3Hash(pointer: Pointer, bytes: number, key: Pointer, out: Pointer, outBytes: number): void;
+  /** Bytes of the state of an incremental hash. */
   blake3StateBytes(): number;
+  /** Begins a hash; `key` 0 is the plain hash. */
   blake3Init(state: Pointer, key: Pointer): void;
+  /** Takes the next bytes. */
   blake3Update(state: Pointer, pointer: Pointer, bytes: number): void;
   /** Writes the digest of what came so far; more may follow. `outBytes` at most 64. */
   blake3Final(state: Pointer, out: Pointer, outBytes: number): void;
@@ -90,7 +109,10 @@ export type Kernels = {
 /** A core as far as functions over byte arrays need it: kernels, memory, blocks of memory. */
 export type CoreMemory = {
   readonly raw: Kernels;
+  /** All of the memory. Ask again after anything that may allocate: growing the memory detaches old views. */
   bytes(): Uint8Array<ArrayBuffer>;
+  /** A block of memory, not zeroed, aligned to 16 bytes. Throws RangeError if there is no room. */
   allocate(bytes: number): Pointer;
+  /** Gives a block back. */
   release(pointer: Pointer): void;
 };

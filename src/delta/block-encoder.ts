@@ -7,6 +7,7 @@
 
 import type { Core } from "../core.ts";
 import { digestBytes } from "../generation/digest-tree.ts";
+import type { PayloadCompressor } from "./frame.ts";
 import type { FrameSequence } from "./frame-sequence.ts";
 import { PageEncoder } from "./page-encoder.ts";
 import { SparseBits } from "./sparse-bits.ts";
@@ -31,11 +32,13 @@ export interface GrowingBlockView extends BlockView {
   readonly zero: Uint8Array;
   /** Pointer to the 32-byte key in the core's memory. */
   readonly keyPointer: number;
+  /** Makes the block's digest the 16 bytes at `from[at]`. */
   set(block: number, from: Uint8Array, at: number): void;
 }
 
 /** Gives pointers to blocks of the base; a pointer is valid until the next call. */
 export interface BlockBase {
+  /** Pointer to the block's 4096 bytes in the core's memory. */
   baseBlock(block: number): number;
 }
 
@@ -59,6 +62,8 @@ export interface BlockEncoderOptions {
     | { readonly mode: "zero" | "unknown" };
   readonly sequence: FrameSequence;
   readonly sink: BlockFrameSink;
+  /** Asked once a frame what compresses it; as for `PageEncoder`. */
+  readonly choose?: () => PayloadCompressor | null;
 }
 
 /** A frame is sealed early when this much is waiting, so that the link never idles. */
@@ -84,7 +89,7 @@ export class BlockEncoder {
   constructor(core: Core, options: BlockEncoderOptions) {
     this.core = core;
     this.options = options;
-    this.encoder = new PageEncoder(core);
+    this.encoder = new PageEncoder(core, options.choose);
     this.digests = core.allocate(batchBlocks * digestBytes);
   }
 

@@ -2,6 +2,8 @@
 
 import type { Core } from "../core.ts";
 import { FormatError } from "../errors.ts";
+import { decompressWith } from "../zstd/decompress.ts";
+import { zstdBlocks } from "../zstd/frame-layout.ts";
 import {
   FrameCodec,
   FrameKind,
@@ -23,7 +25,7 @@ export interface FrameHeader {
   readonly payloadBytes: number;
   /** Bytes of the columns as stored. */
   readonly columnsBytes: number;
-  /** Bytes of the columns after decompression. */
+  /** Bytes of the columns after decompression; with codec zstd those of the whole pages too. */
   readonly plainBytes: number;
   readonly records: number;
 }
@@ -69,20 +71,30 @@ function checkHeader(header: FrameHeader, reserved: number, at: number): void {
   };
   const isPages = header.kind === FrameKind.pages;
   if (header.kind < FrameKind.header || header.kind > FrameKind.digests) fail(`unknown kind ${header.kind}`);
-  if (header.codec !== FrameCodec.stored && header.codec !== FrameCodec.lz4)
+  if (header.codec < FrameCodec.stored || header.codec > FrameCodec.based)
     fail(`unknown codec ${header.codec}`);
+  const isZstd = header.codec === FrameCodec.zstd;
+  if (isZstd && !isPages) fail("only pages frames are compressed with zstd");
+  if (header.codec === FrameCodec.based && header.kind !== FrameKind.device) {
+    fail("only device frames are compressed against a base");
+  }
   if (reserved !== 0) fail("a reserved field is not zero");
   if (header.sequence === 0) fail("sequence 0 is invalid");
   if (!isPages && header.records !== 0) fail("only pages frames have records");
   if (!isPages && header.kind !== FrameKind.digests && header.region !== 0) fail("it belongs to no region");
   if (header.records > frameLimits.records)
     fail(`${header.records} records exceed the limit of ${frameLimits.records}`);
-  const plainLimit = isPages ? frameLimits.columnsBytes : frameLimits.otherColumnsBytes;
+  const plainLimit = isZstd
+    ? maxPagesPayloadBytes
+    : isPages
+      ? frameLimits.columnsBytes
+      : frameLimits.otherColumnsBytes;
   if (header.plainBytes > plainLimit) fail(`columns of ${header.plainBytes} bytes exceed ${plainLimit}`);
   if (header.columnsBytes > header.plainBytes) fail("columns are longer than their plain form");
   if (header.codec === FrameCodec.stored && header.columnsBytes !== header.plainBytes) {
     fail("stored columns have two lengths");
   }
+  if (isZstd && header.payloadBytes !== header.columnsBytes) fail("bytes follow its zstd frame");
   const payloadLimit = isPages ? maxPagesPayloadBytes : header.columnsBytes;
   if (header.payloadBytes > payloadLimit || header.payloadBytes < header.columnsBytes) {
     fail(`a payload of ${header.payloadBytes} bytes does not fit`);
@@ -113,12 +125,15 @@ export function checkFrame(core: Core, frame: Uint8Array): FrameHeader {
   return header;
 }
 
-/** The header's fields but the ones that `sealFrame` fills in. */
+/** The header's fields but the ones that `sealFrame` fills in. With sequence 0 it is for `numberFrame` to complete. */
 export type FrameStart = Pick<FrameHeader, "kind" | "region" | "sequence" | "records">;
+
+/** Compresses the payload of a pages frame with zstd: gives one zstd frame with the length of its content. */
+export type PayloadCompressor = (plain: Uint8Array) => Uint8Array;
 
 /**
  * Makes a frame of plain columns and, for pages, the whole pages after them.
- * Columns are compressed when that makes them smaller. Returns a new array.
+ * Columns are compressed with LZ4 when that makes them smaller. Returns a new array.
  */
 export function sealFrame(
   core: Core,
@@ -128,7 +143,34 @@ export function sealFrame(
 ): Uint8Array<ArrayBuffer> {
   const compressed = columns.length > 64 ? core.lz4Compress(columns) : null;
   const codec = compressed ? FrameCodec.lz4 : FrameCodec.stored;
-  const stored = compressed ?? columns;
+  return writeFrame(core, start, codec, columns.length, compressed ?? columns, whole);
+}
+
+/**
+ * Makes a pages frame whose columns and raw whole pages are one zstd frame; null if that is no smaller than they are.
+ * Throws FormatError if the compressor gives a zstd frame that readers would refuse.
+ */
+export function sealZstdFrame(
+  core: Core,
+  start: FrameStart,
+  plain: Uint8Array,
+  compress: PayloadCompressor,
+): Uint8Array<ArrayBuffer> | null {
+  const stored = compress(plain);
+  if (stored.length >= plain.length) return null;
+  zstdBlocks(stored, plain.length);
+  return writeFrame(core, start, FrameCodec.zstd, plain.length, stored);
+}
+
+/** Makes a frame of columns that are stored as `codec` says. Returns a new array. */
+export function writeFrame(
+  core: Core,
+  start: FrameStart,
+  codec: FrameCodec,
+  plainBytes: number,
+  stored: Uint8Array,
+  whole?: Uint8Array,
+): Uint8Array<ArrayBuffer> {
   const wholeBytes = whole?.length ?? 0;
   const payloadBytes = stored.length + wholeBytes;
   const frame = new Uint8Array(frameHeaderBytes + payloadBytes);
@@ -140,18 +182,39 @@ export function sealFrame(
   view.setUint32(8, start.sequence, true);
   view.setUint32(12, payloadBytes, true);
   view.setUint32(16, stored.length, true);
-  view.setUint32(20, columns.length, true);
+  view.setUint32(20, plainBytes, true);
   view.setUint32(24, start.records, true);
   frame.set(stored, frameHeaderBytes);
   if (whole) frame.set(whole, frameHeaderBytes + stored.length);
-  frame.set(frameChecksum(core, frame), 32);
+  if (start.sequence !== 0) frame.set(frameChecksum(core, frame), 32);
   return frame;
 }
 
-/** The columns of a checked frame in plain form. Throws FormatError if they do not decompress to their length. */
+/** Gives a frame that was made with sequence 0 its number, and with that its checksum. */
+export function numberFrame(core: Core, frame: Uint8Array, sequence: number): void {
+  new DataView(frame.buffer, frame.byteOffset).setUint32(8, sequence, true);
+  frame.set(frameChecksum(core, frame), 32);
+}
+
+/**
+ * The columns of a checked frame in plain form, with codec zstd the whole pages after them. Throws FormatError if they
+ * do not decompress to their length, or only with the base's device state.
+ */
 export function plainColumns(core: Core, frame: Uint8Array, header: FrameHeader): Uint8Array {
   const stored = frame.subarray(frameHeaderBytes, frameHeaderBytes + header.columnsBytes);
-  return header.codec === FrameCodec.stored ? stored : core.lz4Decompress(stored, header.plainBytes);
+  switch (header.codec) {
+    case FrameCodec.stored:
+      return stored;
+    case FrameCodec.lz4:
+      return core.lz4Decompress(stored, header.plainBytes);
+    case FrameCodec.zstd:
+      return decompressWith(core.zstd, stored, header.plainBytes);
+    default:
+      throw new FormatError(
+        "unsupported",
+        `Cannot read frame ${header.sequence}: it needs the device state of a base, which no store's frames do`,
+      );
+  }
 }
 
 /** Position and header of each frame in a run of frames. Throws FormatError where one does not follow. */

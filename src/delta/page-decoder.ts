@@ -3,8 +3,8 @@
 import { ByteReader } from "../bytes.ts";
 import type { Core } from "../core.ts";
 import { FormatError } from "../errors.ts";
-import { checkFrame, plainColumns } from "./frame.ts";
-import { FrameKind, frameHeaderBytes, frameLimits, pageBytes, RecordKind } from "./vocabulary.ts";
+import { checkFrame, type FrameHeader, plainColumns } from "./frame.ts";
+import { FrameCodec, FrameKind, frameHeaderBytes, frameLimits, pageBytes, RecordKind } from "./vocabulary.ts";
 
 /** Where the decoder gets the base's content from. */
 export interface BasePages {
@@ -25,6 +25,21 @@ export interface DecodedPages {
   readonly kinds: Uint8Array;
   /** Pointer to `count` × 4096 bytes in the core's memory: the contents in the order of the records. */
   readonly contents: number;
+}
+
+/** A pages frame whose checksum and columns were checked, but not yet its records. Valid while the frame is. */
+export interface ParsedPages {
+  readonly header: FrameHeader;
+  /** Region-relative page of each record. */
+  readonly pages: Uint32Array;
+  readonly kinds: Uint8Array;
+  /** 4 bytes for each moved record. */
+  readonly references: Uint8Array;
+  readonly sizes: Uint8Array;
+  readonly masks: Uint8Array;
+  readonly literals: Uint8Array;
+  /** What stands after the columns. */
+  readonly wholePages: Uint8Array;
 }
 
 /** Extent of a region in the space that counts pages over all regions. */
@@ -66,13 +81,18 @@ export class PageDecoder {
 
   /** Decodes one complete frame of kind pages. Throws FormatError if anything in it is not as it must be. */
   decode(frame: Uint8Array): DecodedPages {
+    return this.apply(this.parse(frame));
+  }
+
+  /**
+   * The first half of `decode`, for a base that has to be waited for: `basePagesOf` says which pages `apply` will ask
+   * for. Throws FormatError. What it returns is valid until the next call.
+   */
+  parse(frame: Uint8Array): ParsedPages {
     const header = checkFrame(this.core, frame);
-    const fail = (what: string): never => {
-      throw new FormatError("bad-value", `Cannot decode frame ${header.sequence}: ${what}`);
-    };
+    const fail = failFor(header);
     if (header.kind !== FrameKind.pages) fail("it is not a pages frame");
     if (header.region >= this.regions.length) fail(`region ${header.region} does not exist`);
-    const region = this.regions[header.region];
     const columns = new ByteReader(plainColumns(this.core, frame, header));
     const moved = columns.u32("number of moved pages");
     const whole = columns.u32("number of whole pages");
@@ -80,23 +100,56 @@ export class PageDecoder {
     const literalWords = columns.u32("number of literals");
     if (whole > frameLimits.wholePages) fail(`${whole} whole pages exceed ${frameLimits.wholePages}`);
     const kinds = columns.take(header.records, "kinds");
-    this.readPages(columns, header.records, region.pages, fail);
-    const references = new ByteReader(columns.take(moved * 4, "references"));
-    const sizes = new ByteReader(columns.take(whole * 2, "sizes of whole pages"));
+    this.readPages(columns, header.records, this.regions[header.region].pages, fail);
+    const references = columns.take(moved * 4, "references");
+    const sizes = columns.take(whole * 2, "sizes of whole pages");
     const masks = columns.take(maskBytes, "masks");
     const literals = columns.take(literalWords * 8, "literals");
+    let wholePages = frame.subarray(frameHeaderBytes + header.columnsBytes);
+    if (header.codec === FrameCodec.zstd) {
+      if (kinds.includes(RecordKind.lz4)) fail("a page is compressed twice");
+      if (columns.remaining !== whole * pageBytes) fail("its whole pages have another length");
+      wholePages = columns.take(columns.remaining, "whole pages");
+    }
     if (columns.remaining !== 0) fail(`${columns.remaining} bytes are left over in its columns`);
-    const wholePages = frame.subarray(frameHeaderBytes + header.columnsBytes);
+    return { header, pages: this.pages, kinds, references, sizes, masks, literals, wholePages };
+  }
 
+  /**
+   * Pages of the base that the records of a parsed frame need, in the order of the records, counted over all regions.
+   * One that does not exist is left out: `apply` refuses the record.
+   */
+  basePagesOf({ header, pages, kinds, references }: ParsedPages): number[] {
+    const { firstPage } = this.regions[header.region];
+    const moved = new DataView(references.buffer, references.byteOffset, references.length);
+    const needed: number[] = [];
+    let at = 0;
+    for (let i = 0; i < header.records; i++) {
+      if (kinds[i] === RecordKind.same || kinds[i] === RecordKind.delta) needed.push(firstPage + pages[i]);
+      if (kinds[i] !== RecordKind.moved || at + 4 > references.length) continue;
+      const reference = moved.getUint32(at, true);
+      at += 4;
+      if (reference < this.ramPages) needed.push(reference);
+    }
+    return needed;
+  }
+
+  /** The second half of `decode`. Throws FormatError. */
+  apply(parsed: ParsedPages): DecodedPages {
+    const { header, kinds, masks, literals, wholePages } = parsed;
+    const fail = failFor(header);
+    const region = this.regions[header.region];
+    const references = new ByteReader(parsed.references);
+    const sizes = new ByteReader(parsed.sizes);
     const memory = this.core.bytes();
     memory.set(masks, this.input);
-    memory.set(literals, this.input + maskBytes);
-    const wholeInput = this.input + maskBytes + literals.length;
+    memory.set(literals, this.input + masks.length);
+    const wholeInput = this.input + masks.length + literals.length;
     memory.set(wholePages, wholeInput);
     const cursor = {
       mask: this.input,
-      masksEnd: this.input + maskBytes,
-      literal: this.input + maskBytes,
+      masksEnd: this.input + masks.length,
+      literal: this.input + masks.length,
       literalsEnd: wholeInput,
       whole: wholeInput,
       wholeEnd: wholeInput + wholePages.length,
@@ -188,4 +241,10 @@ export class PageDecoder {
     cursor.whole += size;
     cursor.windowPages++;
   }
+}
+
+function failFor({ sequence }: FrameHeader): (what: string) => never {
+  return (what) => {
+    throw new FormatError("bad-value", `Cannot decode frame ${sequence}: ${what}`);
+  };
 }

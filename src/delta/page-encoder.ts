@@ -12,16 +12,24 @@
  *     u64 literal       × literal words
  *
  * After the columns stand the whole pages, one LZ4 block (or 4096 raw bytes) each. A block may refer
- * back to the pages before it in the same frame.
+ * back to the pages before it in the same frame. A frame for zstd has all of its whole pages raw, and all of its payload
+ * is compressed at once.
  */
 
+import { concatBytes } from "../bytes.ts";
 import type { Core } from "../core.ts";
-import { sealFrame } from "./frame.ts";
+import { type PayloadCompressor, sealFrame, sealZstdFrame } from "./frame.ts";
 import { FrameKind, frameLimits, pageBytes, RecordKind } from "./vocabulary.ts";
 
 const maxMaskBytesPerPage = 72;
+/** A payload for zstd is full at this length: it is compressed at once, and nothing else happens meanwhile. */
+const zstdPayloadBytes = 256 * 1024;
+/** Payloads below this are left to LZ4: zstd's head and tables cost what they save. */
+const leastBytesForZstd = 256;
 /** Above this many bytes of masks and literals a whole compressed page is tried as well. */
 const tryWholeAbove = 512;
+/** For zstd: above this many bytes a page is whole. The literals are compressed as well as the page would be. */
+const wholeAboveForZstd = 3072;
 /** Columns that one record can need beside masks and literals. */
 const fixedColumnBytes = 16 + frameLimits.records * 11;
 const streamBytes = frameLimits.columnsBytes - fixedColumnBytes;
@@ -47,9 +55,14 @@ export class PageEncoder {
   private literalBytes = 0;
   /** True when the LZ4 table knows nothing, or knows a page that was not taken into the window. */
   private tableStale = true;
+  private readonly choose: () => PayloadCompressor | null;
+  /** What compresses this frame as a whole; null: LZ4, page by page; undefined before its first record. */
+  private compressor: PayloadCompressor | null | undefined;
 
-  constructor(core: Core) {
+  /** `choose` is asked once a frame what compresses it; null: the core's LZ4, which is also the default. */
+  constructor(core: Core, choose: () => PayloadCompressor | null = () => null) {
     this.core = core;
+    this.choose = choose;
     this.masks = core.allocate(streamBytes + maxMaskBytesPerPage);
     this.literals = core.allocate(streamBytes + pageBytes);
     this.window = core.allocate(frameLimits.wholePages * pageBytes);
@@ -75,9 +88,14 @@ export class PageEncoder {
     return this.records;
   }
 
-  /** Approximate bytes of the frame if it were sealed now. */
+  /** Approximate bytes of the frame if it were sealed now; with zstd half of what is to be compressed. */
   get pendingBytes(): number {
-    return this.wholeBytes + this.maskBytes + this.literalBytes + this.records * 5;
+    const bytes = this.contentBytes + this.records * 5;
+    return this.compressor ? bytes / 2 : bytes;
+  }
+
+  private get contentBytes(): number {
+    return this.wholeBytes + this.maskBytes + this.literalBytes;
   }
 
   /** True if another record of any kind may not fit: seal first. */
@@ -85,6 +103,7 @@ export class PageEncoder {
     return (
       this.records === frameLimits.records ||
       this.wholeCount === frameLimits.wholePages ||
+      (this.compressor ? this.contentBytes >= zstdPayloadBytes : false) ||
       this.maskBytes + this.literalBytes + maxMaskBytesPerPage + pageBytes > streamBytes
     );
   }
@@ -111,6 +130,7 @@ export class PageEncoder {
    */
   content(page: number, content: number, base: number): RecordKind {
     const { raw } = this.core;
+    this.begin();
     let deltaBytes = Number.POSITIVE_INFINITY;
     let maskBytes = 0;
     if (base !== 0) {
@@ -124,6 +144,10 @@ export class PageEncoder {
       deltaBytes = maskBytes + (packed >>> 8) * 8;
     }
     if (deltaBytes <= tryWholeAbove) return this.acceptDelta(page, maskBytes, deltaBytes);
+    if (this.compressor) {
+      if (deltaBytes <= wholeAboveForZstd) return this.acceptDelta(page, maskBytes, deltaBytes);
+      return this.acceptRaw(page, content);
+    }
     const start = this.wholeCount * pageBytes;
     const target = this.whole + this.wholeBytes;
     this.core.raw.copy(this.window + start, content, pageBytes);
@@ -147,13 +171,13 @@ export class PageEncoder {
     if (this.records === 0) return null;
     const memory = this.core.bytes();
     const columns = this.columns(memory);
-    const whole = memory.subarray(this.whole, this.whole + this.wholeBytes);
-    const frame = sealFrame(
-      this.core,
-      { kind: FrameKind.pages, region, sequence, records: this.records },
-      columns,
-      whole.slice(),
-    );
+    const whole = memory.slice(this.whole, this.whole + this.wholeBytes);
+    const start = { kind: FrameKind.pages, region, sequence, records: this.records };
+    const compressor = columns.length + whole.length >= leastBytesForZstd ? this.compressor : null;
+    const frame =
+      (compressor && sealZstdFrame(this.core, start, concatBytes([columns, whole]), compressor)) ??
+      sealFrame(this.core, start, columns, whole);
+    this.compressor = undefined;
     this.records = 0;
     this.movedCount = 0;
     this.wholeCount = 0;
@@ -171,7 +195,21 @@ export class PageEncoder {
     return RecordKind.delta;
   }
 
+  private acceptRaw(page: number, content: number): RecordKind {
+    this.core.raw.copy(this.whole + this.wholeBytes, content, pageBytes);
+    this.sizes[this.wholeCount++] = pageBytes;
+    this.wholeBytes += pageBytes;
+    this.add(RecordKind.raw, page);
+    return RecordKind.raw;
+  }
+
+  /** The first record of a frame decides what compresses it. */
+  private begin(): void {
+    if (this.compressor === undefined) this.compressor = this.choose();
+  }
+
   private add(kind: RecordKind, page: number): void {
+    this.begin();
     if (this.records === frameLimits.records) throw new RangeError("Cannot add a record: the frame is full");
     this.kinds[this.records] = kind;
     this.pages[this.records] = page;

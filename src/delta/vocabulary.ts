@@ -12,6 +12,8 @@
  *     20                    24        28           32                       48
  *     | columns (as the codec says) | whole pages (kind pages only)         |
  *
+ * With codec zstd the whole payload is one zstd frame: columns, and whole pages after them.
+ *
  * The checksum is the first 16 bytes of the unkeyed BLAKE3 of the header, with the checksum
  * field zero, and the payload. `docs/FORMAT.md` has every field.
  */
@@ -29,8 +31,11 @@ export const frameHeaderBytes = 48;
 export const FrameKind = { header: 1, pages: 2, device: 3, trailer: 4, digests: 5 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 
-/** How a frame's columns are stored. Zero is invalid. */
-export const FrameCodec = { stored: 1, lz4: 2 } as const;
+/**
+ * How a frame's columns are stored. Zero is invalid. `zstd` takes the whole pages in and is for pages frames only;
+ * `based` needs the base's device state and is for device frames on the WAN only.
+ */
+export const FrameCodec = { stored: 1, lz4: 2, zstd: 3, based: 4 } as const;
 export type FrameCodec = (typeof FrameCodec)[keyof typeof FrameCodec];
 
 /** What a record says of its page. Zero is invalid. */
@@ -52,6 +57,7 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** Names of record kinds by their number, in the order of the numbers. */
 export const recordKindNames = ["same", "zero", "moved", "delta", "lz4", "raw"] as const;
+/** Name of a record kind. */
 export type RecordKindName = (typeof recordKindNames)[number];
 
 /** Number of records of each kind. */

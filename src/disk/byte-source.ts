@@ -10,6 +10,7 @@ export interface ByteSource {
    * less than `length` only at the end of the source.
    */
   read(memory: Uint8Array, target: number, length: number, at: number): number;
+  /** Frees what reading needs. */
   close(): void;
 }
 

@@ -35,6 +35,7 @@ export interface DiskImage {
   status(at: number, length: number): RangeStatus;
   /** Reads bytes of kind `data`. Throws RangeError if some are of another kind. */
   read(memory: Uint8Array, target: number, length: number, at: number): void;
+  /** Closes the source. */
   close(): void;
 }
 

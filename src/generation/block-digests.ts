@@ -44,7 +44,11 @@ export class BlockDigests {
   readonly blocks: number;
   /** Digest of a block of zeroes under this key. */
   readonly zero: Uint8Array;
-  /** For walks over the tree; write through `set`. */
+  /**
+   * For walks over the tree; write through `set`.
+   *
+   * @internal
+   */
   readonly windows: DigestWindows;
   private readonly hasher: NodeHasher;
   private readonly isWritable: boolean;

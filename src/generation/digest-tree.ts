@@ -19,7 +19,9 @@ import type { Geometry, PlacedRegion } from "./geometry.ts";
 /** Bytes of a page digest and of a node. */
 export const digestBytes = 16;
 /** Children of a node. */
-const fanout = 64;
+export const fanout = 64;
+/** Nodes computed at once: the kernel does four side by side. */
+const batchNodes = 16;
 const rootLabel = "bfmig root 1\0";
 /** Set in the length of a disk's name, so that a disk is never taken for a RAM block. */
 const diskMark = 0x8000;
@@ -52,7 +54,7 @@ export class PageDigests {
     this.geometry = geometry;
     this.key = core.allocate(32);
     core.bytes().set(key, this.key);
-    this.scratch = core.allocate((fanout + 1) * digestBytes);
+    this.scratch = core.allocate(batchNodes * (fanout + 1) * digestBytes);
     this.zero = core.blake3(new Uint8Array(4096), key, digestBytes);
     if (digests && digests.length !== geometry.totalPages * digestBytes) {
       throw new RangeError(
@@ -100,24 +102,35 @@ export class PageDigests {
 
   /** The root over geometry and contents of RAM and of disks, and over the device state's 32-byte digest. */
   root(deviceDigest: Uint8Array, disks: readonly DiskTop[] = []): Uint8Array {
-    const encoder = new TextEncoder();
-    const parts: Uint8Array[] = [encoder.encode(rootLabel)];
-    const add = (name: string, lengthBytes: number, mark: number, top: Uint8Array) => {
-      const text = encoder.encode(name);
-      const head = new Uint8Array(10);
-      const view = new DataView(head.buffer);
-      view.setUint16(0, text.length | mark, true);
-      view.setBigUint64(2, BigInt(lengthBytes), true);
-      parts.push(head, text, top);
-    };
-    for (const [i, { name, lengthBytes }] of this.geometry.regions.entries()) {
-      add(name, lengthBytes, 0, this.trees[i].top(this.core, this.key, this.scratch));
-    }
-    for (const { name, lengthBytes, top } of disks) add(name, lengthBytes, diskMark, top);
-    parts.push(deviceDigest);
+    const tops = this.trees.map((tree) => tree.top(this.core, this.key, this.scratch));
     const key = this.core.bytes().slice(this.key, this.key + 32);
-    return this.core.blake3(concatBytes(parts), key, 32);
+    return rootOver(this.core, key, this.geometry, tops, deviceDigest, disks);
   }
+}
+
+/** The root, from the top of each region's tree in the order of the regions. */
+export function rootOver(
+  core: Core,
+  key: Uint8Array,
+  geometry: Geometry,
+  tops: readonly Uint8Array[],
+  deviceDigest: Uint8Array,
+  disks: readonly DiskTop[],
+): Uint8Array {
+  const encoder = new TextEncoder();
+  const parts: Uint8Array[] = [encoder.encode(rootLabel)];
+  const add = (name: string, lengthBytes: number, mark: number, top: Uint8Array) => {
+    const text = encoder.encode(name);
+    const head = new Uint8Array(10);
+    const view = new DataView(head.buffer);
+    view.setUint16(0, text.length | mark, true);
+    view.setBigUint64(2, BigInt(lengthBytes), true);
+    parts.push(head, text, top);
+  };
+  for (const [i, { name, lengthBytes }] of geometry.regions.entries()) add(name, lengthBytes, 0, tops[i]);
+  for (const { name, lengthBytes, top } of disks) add(name, lengthBytes, diskMark, top);
+  parts.push(deviceDigest);
+  return core.blake3(concatBytes(parts), key, 32);
 }
 
 /** Levels above one region's digests; a level's dirty list names the nodes to compute again. */
@@ -143,24 +156,42 @@ class RegionTree {
     let dirty: Iterable<number> = this.dirty ?? everyNode(this.levels[1]);
     for (let level = 1; level < this.levels.length; level++) {
       const above = new Set<number>();
+      let first = 0;
+      let count = 0;
       for (const node of dirty) {
-        this.computeNode(core, key, scratch, level, node);
         above.add(Math.floor(node / fanout));
+        if (node === first + count && count < batchNodes) {
+          count++;
+          continue;
+        }
+        this.computeNodes(core, key, scratch, level, first, count);
+        first = node;
+        count = 1;
       }
+      this.computeNodes(core, key, scratch, level, first, count);
       dirty = above;
     }
     this.dirty = new Set();
     return this.levels[this.levels.length - 1];
   }
 
-  private computeNode(core: Core, key: number, scratch: number, level: number, node: number): void {
-    const from = node * fanout * digestBytes;
-    const children = this.levels[level - 1].subarray(from, from + fanout * digestBytes);
+  /** Computes `count` neighbours, at most `batchNodes`. Only a level's last node has fewer than `fanout` children. */
+  private computeNodes(
+    core: Core,
+    key: number,
+    scratch: number,
+    level: number,
+    first: number,
+    count: number,
+  ): void {
+    if (count === 0) return;
+    const from = first * fanout * digestBytes;
+    const children = this.levels[level - 1].subarray(from, from + count * fanout * digestBytes);
     const memory = core.bytes();
     memory.set(children, scratch);
-    const out = scratch + fanout * digestBytes;
+    const out = scratch + batchNodes * fanout * digestBytes;
     core.raw.nodeDigests(scratch, children.length / digestBytes, key, out);
-    this.levels[level].set(memory.subarray(out, out + digestBytes), node * digestBytes);
+    this.levels[level].set(memory.subarray(out, out + count * digestBytes), first * digestBytes);
   }
 }
 

@@ -14,8 +14,9 @@ import { FormatError } from "../errors.ts";
 import { checkDisks, type DiskShape } from "./disks.ts";
 import { placeRegions, type Region } from "./geometry.ts";
 
-/** Versions of the store's formats: a generation with disks has 2, one without has 1. */
-export const manifestFormats = [1, 2] as const;
+/** Versions of the store's formats: a generation with disks has 2, one without has 1, a seed has 3. */
+export const manifestFormats = [1, 2, 3] as const;
+/** Version of the store's formats. */
 export type ManifestFormat = (typeof manifestFormats)[number];
 
 /** Longest manifest that is read. */
@@ -37,10 +38,12 @@ export interface ManifestFile {
 
 /** Files that a generation can have. */
 export const generationFileNames = ["ram.img", "digests", "device", "delta"] as const;
+/** Name of one of a generation's files. */
 export type GenerationFileName = (typeof generationFileNames)[number];
 
 /** Accelerators of QEMU that this program knows. */
 export const accelerators = ["kvm", "tcg"] as const;
+/** What ran a VM. */
 export type Accelerator = (typeof accelerators)[number];
 
 /** A disk of a generation. */
@@ -62,7 +65,7 @@ export interface Manifest extends GenerationId {
   readonly from: string;
   /** Site that the VM went to. */
   readonly to: string;
-  /** Time of the switchover, ISO 8601, UTC, by the clock of the site that wrote it. */
+  /** Time of the switchover, of a seed that of its oldest page; ISO 8601, UTC, by the clock of the site that wrote it. */
   readonly createdAt: string;
   /** Machine type as the stream names it. */
   readonly machine: string;
@@ -73,11 +76,18 @@ export interface Manifest extends GenerationId {
   readonly regions: readonly Region[];
   /** Empty in format 1, which has no such field in the file. */
   readonly disks: readonly ManifestDisk[];
+  /** In format 3 only: something to build on that cannot be restarted. It is not of one instant and has no device state. */
+  readonly seed?: true;
   readonly deviceBytes: number;
   /** Keyed BLAKE3-256 of the device state. */
   readonly deviceDigest: string;
   readonly records: RecordCounts;
   readonly files: Readonly<Partial<Record<GenerationFileName, ManifestFile>>>;
+}
+
+/** True if a generation is only there to be built on: no VM can be restarted from it. */
+export function isSeed(manifest: Pick<Manifest, "format">): boolean {
+  return manifest.format === 3;
 }
 
 /** The file's content for a manifest. */
@@ -106,7 +116,7 @@ export function decodeManifest(core: Core, bytes: Uint8Array): Manifest {
   if (!manifestFormats.includes(inner["format"] as ManifestFormat)) {
     throw new FormatError(
       "bad-version",
-      `Cannot read manifest: format ${JSON.stringify(inner["format"])} is not supported, only ${manifestFormats.join(" and ")} are`,
+      `Cannot read manifest: format ${JSON.stringify(inner["format"])} is not supported, only ${manifestFormats.join(", ")} are`,
     );
   }
   const manifest: Manifest = { ...canonical(inner as unknown as Manifest), disks: disksOf(inner) };
@@ -127,7 +137,7 @@ function disksOf(inner: Record<string, unknown>): ManifestDisk[] {
   });
 }
 
-/** The same manifest with its fields in the order of the format; without disks in format 1. */
+/** The same manifest with its fields in the order of the format; without disks in format 1, with `seed` in format 3. */
 function canonical(manifest: Manifest): Omit<Manifest, "disks"> & { disks?: ManifestDisk[] } {
   const id = (value: GenerationId | null): GenerationId | null =>
     value === null ? null : { generation: asObject(value, "base")["generation"] as number, root: value.root };
@@ -157,6 +167,7 @@ function canonical(manifest: Manifest): Omit<Manifest, "disks"> & { disks?: Mani
       return { name, kind, lengthBytes };
     }),
     ...(manifest.format === 1 ? {} : { disks: disksOf(manifest as unknown as Record<string, unknown>) }),
+    ...(manifest.format === 3 && manifest.seed !== undefined ? { seed: manifest.seed } : {}),
     deviceBytes: manifest.deviceBytes,
     deviceDigest: manifest.deviceDigest,
     records: Object.fromEntries(recordKindNames.map((name) => [name, records[name]])) as RecordCounts,
@@ -183,7 +194,10 @@ function check(manifest: Manifest): void {
     if (typeof region.name !== "string" || region.kind !== "ram") bad("regions");
   }
   placeRegions(manifest.regions);
-  if ((manifest.format === 1) !== (manifest.disks.length === 0)) bad("disks");
+  const hasDisks = manifest.disks.length > 0;
+  if ((manifest.format === 1 && hasDisks) || (manifest.format === 2 && !hasDisks)) bad("disks");
+  if ((manifest.format === 3) !== (manifest.seed === true)) bad("seed");
+  if (isSeed(manifest) && manifest.deviceBytes !== 0) bad("deviceBytes");
   checkDisks(manifest.disks);
   for (const { image } of manifest.disks) {
     if (typeof image !== "string" || !imageIdPattern.test(image)) bad("disks");

@@ -64,6 +64,7 @@ export class QemuStreamDecoder {
     this.#tail = new DeviceTailCollector(all);
   }
 
+  /** Where the decoder stands. */
   get state(): StreamState {
     const phase = this.#phase;
     if (phase === "device" || phase === "done") return phase;

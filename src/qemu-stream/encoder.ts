@@ -23,8 +23,9 @@ import {
   sectionTypes,
 } from "./vocabulary.ts";
 
-/** The bytes that `writeRamSectionBegin` and `writeRamSectionEnd` write. */
+/** The bytes that `writeRamSectionBegin` writes. */
 export const RAM_SECTION_BEGIN_BYTES = 5;
+/** The bytes that `writeRamSectionEnd` writes. */
 export const RAM_SECTION_END_BYTES = 13;
 /** The most bytes that one page takes: offset, block id, contents. */
 export const PAGE_RECORD_MAX_BYTES = 8 + 1 + NAME_MAX_BYTES + PAGE_BYTES;

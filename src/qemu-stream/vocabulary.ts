@@ -37,6 +37,7 @@ export const PAGE_BYTES = 4096;
 
 /** "QEVM", the first four bytes of a stream. */
 export const STREAM_MAGIC = 0x5145564d;
+/** Version of the stream's format, after the magic. */
 export const STREAM_VERSION = 3;
 
 /** The first four bytes of an additional channel of the multifd capability. */
@@ -69,8 +70,11 @@ export const ramFlags = {
   multifdFlush: 0x200,
 } as const;
 
+/** Name of the section with RAM. */
 export const RAM_SECTION_NAME = "ram";
+/** Instance of the section with RAM. */
 export const RAM_SECTION_INSTANCE = 0;
+/** Version of the section with RAM. */
 export const RAM_SECTION_VERSION = 4;
 
 /** Commands that a plain pre-copy stream holds. Others are refused by their names. */
@@ -126,6 +130,7 @@ export interface StreamLimits {
   readonly vmDescriptionBytes: number;
 }
 
+/** Limits far above what a VM needs, and below what would exhaust the decoder's memory. */
 export const defaultStreamLimits: StreamLimits = {
   ramBlocks: 1024,
   ramBytes: 2 ** 44,
@@ -141,6 +146,7 @@ export interface RamBlock {
   readonly index: number;
 }
 
+/** Which of RAM's sections: the block list, one of the live rounds, or the last pages. */
 export type RamSectionKind = "start" | "part" | "end";
 
 /** A subsection of the configuration, for example "configuration/uuid" version 1 with 16 bytes. */
@@ -157,17 +163,22 @@ export interface ConfigurationSubsection {
 export interface StreamSink {
   /** The machine type, such as "pc-i440fx-7.2". */
   machine?(name: string): void;
+  /** A subsection of the configuration; its bytes stay valid. */
   subsection?(subsection: ConfigurationSubsection): void;
   /** `data` is a view of the decoder's input: it is valid during the call only. */
   command?(command: number, data: Uint8Array): void;
+  /** A section of RAM begins; the id is the same in all of them. */
   ramSectionBegin?(kind: RamSectionKind, sectionId: number): void;
+  /** The block list, in the section of kind "start". */
   ramBlocks?(blocks: readonly RamBlock[]): void;
   /**
    * Page number `page` of block number `block`: the 4096 bytes at `bytes[at]`, valid during the call only.
    * `continued` says that the block's id was left out on the wire.
    */
   page?(block: number, page: number, bytes: Uint8Array, at: number, continued: boolean): void;
+  /** Page number `page` of block number `block` is zero. */
   zeroPage?(block: number, page: number, continued: boolean): void;
+  /** The section's footer was seen. */
   ramSectionEnd?(kind: RamSectionKind): void;
   /** The first byte of the device state was seen. No RAM follows. */
   deviceStateBegins?(): void;
@@ -175,5 +186,6 @@ export interface StreamSink {
   deviceState?(tail: Uint8Array): void;
   /** The JSON text without its 5-byte header. The bytes stay valid. */
   vmDescription?(json: Uint8Array): void;
+  /** The stream is complete. */
   end?(): void;
 }

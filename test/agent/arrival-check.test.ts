@@ -159,7 +159,7 @@ t.test("what is asked of the machine: its QEMU, and the space for what is not he
 
   const vm = new ManagedVm(model.core, config.store, config.run, {
     ...{ name: "web1", memoryBytes: small.memoryBytes, machine: small.machine, cpu: "qemu64" },
-    ...{ accel: ["tcg"], args: [], disks: [] },
+    ...{ accel: ["tcg"], args: [], tracking: "scan", disks: [] },
   });
   await t.rejects(checkArrival(config, vm, huge), refused(/the store has .* free/), "no generation is here");
   const image = "root-00000001";

@@ -108,6 +108,10 @@ t.test("what needs the VM here is refused, before any QEMU is started", async (t
   const { agent } = await withGenerations(t);
   const leg = { vm: "web1", to: "b", downtimeLimitMs: 300, timeoutMs: null, bitsPerSecond: null };
   await t.rejects(run(agent, "migrate", leg), { ...endsAs("refused"), message: /does not own it \(none\)/ });
+  for (const streams of [0, 17, 1.5, "4"]) {
+    await t.rejects(run(agent, "migrate", { ...leg, streams }), /streams/);
+  }
+  await t.rejects(run(agent, "migrate", { ...leg, streams: 16 }), endsAs("refused"));
   await t.rejects(run(agent, "stop", { vm: "web1", force: true, timeoutMs: 1 }), /does not run here/);
   await t.rejects(run(agent, "recover", { vm: "web1", generation: null, force: false }), endsAs("refused"));
   await t.rejects(

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { Facts, PeerFinding } from "../../cli/agent/doctor.ts";
+import type { Facts, GenerationFinding, PeerFinding } from "../../cli/agent/doctor.ts";
 import { judge } from "../../cli/agent/doctor-verdict.ts";
 import type { OwnershipRecord } from "../../cli/store/ownership.ts";
 
@@ -16,7 +16,9 @@ const healthy: Facts = {
   qemu: "running",
   activity: null,
   peers: [peer("away", 3)],
-  generations: [{ generation: 2, createdAt: "2026-01-02T03:04:05.000Z", ageMs: 5000, checked: true }],
+  generations: [
+    { generation: 2, seed: false, createdAt: "2026-01-02T03:04:05.000Z", ageMs: 5000, checked: true },
+  ],
   branches: [],
   fencing: null,
   damage: [],
@@ -43,6 +45,20 @@ function told(changes: Partial<Facts>) {
 
 t.test("a VM that runs here and is claimed by nobody else is healthy", async (t) => {
   t.match(told({}), { verdict: "healthy", code: 0, text: /is a's \(epoch 3\) and runs here/, commands: [] });
+});
+
+t.test("a seed is no generation that could be restarted", async (t) => {
+  const [restartable] = healthy.generations as [GenerationFinding];
+  const seed = { ...restartable, generation: 3, seed: true, ageMs: 1000 };
+  const both = told({ qemu: "none", generations: [restartable, seed] });
+  t.match(
+    both.text,
+    /Generation 3 is a seed, 1\.00 s old.*\nThe newest generation here that can be restarted is 2/,
+  );
+  t.strictSame(both.commands, ["bfmig recover web1", "bfmig start web1"]);
+  const only = told({ qemu: "none", generations: [seed] });
+  t.notMatch(only.text, /newest generation/);
+  t.strictSame(only.commands, ["bfmig start web1"], "there is nothing to recover");
 });
 
 t.test("a VM that does not run here can be recovered or started", async (t) => {

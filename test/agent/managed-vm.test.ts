@@ -48,6 +48,25 @@ t.test("one thing at a time: what comes meanwhile is refused and told why", asyn
   t.equal(vm.activity, null);
 });
 
+t.test("what is asked of a VM that has just arrived waits until its arrival is over", async (t) => {
+  const vm = newVm(t);
+  const { promise, release } = held();
+  const arrival = vm.doing("receive", async (activity) => {
+    activity.state = "running";
+    await promise;
+  });
+  await turns();
+  let hasBegun = false;
+  const onwards = vm.doing("migrate", async () => {
+    hasBegun = true;
+  });
+  await turns();
+  t.notOk(hasBegun);
+  release();
+  await Promise.all([arrival, onwards]);
+  t.ok(hasBegun);
+});
+
 t.test("an action that fails leaves the VM free", async (t) => {
   const vm = newVm(t);
   await t.rejects(

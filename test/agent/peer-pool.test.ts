@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import t from "tap";
 import { PeerPool } from "../../cli/agent/peer-pool.ts";
 import { OperationError } from "../../cli/errors.ts";
@@ -60,6 +61,22 @@ t.test("a peer that is away is dialled again, and who takes meanwhile is told", 
   await connected(1);
   t.equal(dialled(), 3);
   t.equal(await pool.take("b"), pairs[0].a);
+});
+
+t.test("a peer that was away and has dialled this site is tried again at once", async (t) => {
+  // By itself it would be minutes until the ninth try.
+  const { pool, pairs, connected, dialled } = await poolWithPeer(t, 8);
+  pool.keep("b");
+  const there = connected(1);
+  while (pairs.length === 0) {
+    pool.met("b");
+    await nextTurn();
+  }
+  await there;
+  t.equal(dialled(), 9);
+  pool.met("b");
+  pool.met("c");
+  t.equal(await pool.take("b"), pairs[0].a, "one that is ready stays");
 });
 
 t.test("a ready connection that is lost is not given away, and another is made", async (t) => {

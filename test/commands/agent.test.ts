@@ -160,6 +160,7 @@ t.test("who does not prove the token makes no file, whatever it sends", async (t
 
   const prepare = {
     type: "prepare",
+    purpose: "handover",
     leg: "7b0f8bd4-6a4c-4f1c-9f64-0d6cf2f8d8c1",
     vm: {
       name: "evil",

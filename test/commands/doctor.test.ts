@@ -22,7 +22,9 @@ const facts: Facts = {
   qemu: "paused",
   activity: null,
   peers: [{ site: "b", problem: "Cannot reach site b", says: null }],
-  generations: [{ generation: 2, createdAt: "2026-01-02T03:04:05.000Z", ageMs: 5000, checked: true }],
+  generations: [
+    { generation: 2, seed: false, createdAt: "2026-01-02T03:04:05.000Z", ageMs: 5000, checked: true },
+  ],
   branches: [],
   fencing: null,
   damage: [],

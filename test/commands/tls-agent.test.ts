@@ -44,6 +44,7 @@ async function siteA(t: Test, maySend: string[], mayReceive: string[]) {
 function prepare(name: string): Message {
   return {
     type: "prepare",
+    purpose: "handover",
     leg: "7b0f8bd4-6a4c-4f1c-9f64-0d6cf2f8d8c1",
     vm: {
       name,
@@ -57,6 +58,7 @@ function prepare(name: string): Message {
     epoch: 99,
     key: digestKey,
     linkTimeoutMs: maxLinkTimeoutMs,
+    streams: 1,
   };
 }
 
@@ -69,6 +71,7 @@ t.test("a peer may send only what maySend has, is told no more than that, and le
       { type: "resume", leg: "7b0f8bd4-6a4c-4f1c-9f64-0d6cf2f8d8c1", vm: "db1", messages: 0 },
       "peers.b.maySend",
     ],
+    [{ type: "join", leg: "7b0f8bd4-6a4c-4f1c-9f64-0d6cf2f8d8c1", vm: "db1", stream: 1 }, "peers.b.maySend"],
     [{ type: "settle", vm: "db1", epoch: 3 }, "peers.b.maySend or peers.b.mayReceive: [db1]"],
   ];
   for (const [request, missing] of requests) {
@@ -85,6 +88,13 @@ t.test("a peer may send only what maySend has, is told no more than that, and le
   const list = await runProgram(["list", "--json", "--control", agent.control]);
   t.match(jsonLines(list), [{ event: "done", vms: [] }]);
 
+  const stray = await dialAs(agent, b);
+  stray.send({ type: "join", leg: "7b0f8bd4-6a4c-4f1c-9f64-0d6cf2f8d8c1", vm: "web1", stream: 1 });
+  await t.rejects(
+    stray.expect("joined", 10_000),
+    { ...endsAs("refused"), message: /Cannot join a leg of web1: it is not under way here/ },
+    "a leg that is not there",
+  );
   const permitted = await dialAs(agent, b);
   permitted.send({ type: "settle", vm: "web1", epoch: 3 });
   t.match(await permitted.expect("settled", 10_000), { outcome: "refused" });

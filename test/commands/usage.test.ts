@@ -14,12 +14,18 @@ const names = [
   "list",
   "show",
   "migrate",
+  "predict",
+  "sync",
   "generations",
   "prune",
   "recover",
   "doctor",
   "verify",
   "inspect",
+  "diff",
+  "export",
+  "import",
+  "page",
   "demo",
 ];
 
@@ -38,6 +44,10 @@ t.test("--help of the program and of every command ends with 0", async (t) => {
     t.match(end, { code: 0, out: new RegExp(`^Usage: bfmig peer ${word} `) });
     t.match(end.out, /--json/, `peer ${word} takes --json`);
   }
+  t.match(await runProgram(["bench", "report", "--help"]), {
+    code: 0,
+    out: /^Usage: bfmig bench report [\s\S]*--json/,
+  });
   for (const { one, end } of await runAll(names, (name) => [name, "--help"])) {
     t.equal(end.code, 0, one);
     t.match(end.out, new RegExp(`^Usage: bfmig ${one} `), one);
@@ -56,6 +66,17 @@ t.test("wrong words end with 2, and say on stderr what is wrong", async (t) => {
     [["start"], /missing required argument 'vm'/],
     [["verify"], /missing required argument 'path'/],
     [["inspect"], /missing required argument 'file'/],
+    [["diff", "1"], /missing required argument 'gen2'/],
+    [["diff", "1", "2", "--store", "x"], /--store/],
+    [["export"], /required option '--out <dir>' not specified/],
+    [["export", "web1", "--out", "x", "--format", "elf"], /Allowed choices are raw, stream/],
+    [["export", "web1", "--out", "x", "--generation", "1"], /--generation needs --store/],
+    [["import", "--store", "x", "--vm", "web1"], /missing required argument 'file'/],
+    [["import", "x", "--store", "x"], /required option '--vm <name>' not specified/],
+    [["page", "--port", "65536"], /a number from 0 to 65535 is needed/],
+    [["page", "web1"], /too many arguments/],
+    [["bench"], /^Usage: bfmig bench/],
+    [["bench", "report"], /missing required argument 'dir'/],
     [["agent"], /required option '--config <file>' not specified/],
     [["agent", "--config"], /argument missing/],
     [["init", "--site", "a"], /required option '--listen <host:port>' not specified/],
@@ -66,9 +87,14 @@ t.test("wrong words end with 2, and say on stderr what is wrong", async (t) => {
     [["migrate", "web1", "--to", "b", "--timeout", "5"], /Cannot read time "5"/],
     [["migrate", "web1", "--to", "b", "--downtime-limit", "0ms"], /a value above zero is needed/],
     [["migrate", "web1", "--to", "b", "--bandwidth", "5MiB"], /Cannot read rate "5MiB"/],
+    [["migrate", "web1", "--to", "b", "--on-divergence", "hope"], /Allowed choices are wait, throttle, stop/],
+    [["sync", "web1", "--to", "b", "--downtime-limit", "1s"], /without --checkpoint it does not stand still/],
     [["prune", "web1", "--keep", "0"], /a whole number from 1 on is needed/],
     [["prune", "web1"], /give either --keep or --branch/],
     [["prune", "web1", "--keep", "1", "--branch", "3-b"], /give either --keep or --branch/],
+    [["migrate", "web1", "--to", "b", "--streams", "0"], /a whole number from 1 to 16 is needed/],
+    [["migrate", "web1", "--to", "b", "--streams", "17"], /a whole number from 1 to 16 is needed/],
+    [["migrate", "web1", "--to", "b", "--streams", "2.5"], /a whole number from 1 to 16 is needed/],
     [["recover", "web1", "--generation", "-1"], /a whole number from 1 on is needed/],
     [["demo", "--legs", "many"], /a whole number from 1 to 1000 is needed/],
     [["demo", "--memory", "5000"], /it must be a multiple of 8 KiB/],
@@ -89,6 +115,9 @@ t.test("with --json a failure is one object on stdout, whatever failed", async (
     [["define", nowhere], 2, "usage", /^Cannot read .*nothing: ENOENT/],
     [["verify", nowhere], 2, "usage", /^Cannot verify .*nothing: ENOENT/],
     [["inspect", nowhere], 2, "usage", /^Cannot inspect .*nothing: there is no such file/],
+    [["diff", nowhere, nowhere], 2, "usage", /^Cannot compare .*: there is no folder .*nothing/],
+    [["export", nowhere, "--out", nowhere], 2, "usage", /^Cannot export .*nothing/],
+    [["import", nowhere, "--store", nowhere, "--vm", "web1"], 2, "usage", /^Cannot import .*nothing/],
   ];
   for (const { one, end } of await runAll(failing, ([args]) => [...args, "--json"])) {
     const [args, code, reason, message] = one;

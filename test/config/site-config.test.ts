@@ -60,7 +60,7 @@ t.test("absolute paths and everything that is given stay as they are", async (t)
     tls: { cert: "/etc/a.crt", key: "/etc/a.key", ca: "/etc/ca.crt" },
     token: { file: "/etc/token" },
     qemu: { binary: "/opt/qemu" },
-    arrivals: { web1: { args: ["-nic", "none"] } },
+    arrivals: { web1: { args: ["-nic", "none"], tracking: "standing" }, web2: { tracking: "scan" } },
     keep: 5,
   };
   const config = await read(t, given);

@@ -20,6 +20,7 @@ t.test("what is left out has a default", async (t) => {
     cpu: "qemu64",
     accel: ["kvm", "tcg"],
     args: [],
+    tracking: "scan",
     disks: [],
   });
   const { disks } = parseDefinition(`${least}disks: [{id: root}]\n`, "web1.yaml");
@@ -60,6 +61,7 @@ t.test("what the store keeps reads back the same", async () => {
           cpu: fc.constantFrom("qemu64", "Skylake-Client", "x86-64-v2"),
           accel: fc.constantFrom<("kvm" | "tcg")[]>(["kvm"], ["tcg"], ["kvm", "tcg"]),
           args: fc.array(text, { maxLength: 5 }),
+          tracking: fc.constantFrom<"scan" | "standing">("scan", "standing"),
           disks: fc.uniqueArray(disk, { maxLength: 32, selector: ({ id }) => id }),
         },
         { noNullPrototype: true },

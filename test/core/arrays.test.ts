@@ -4,8 +4,8 @@ import { bindArrays } from "../../src/core/array-binding.ts";
 import { loadArrayCore } from "../../src/core/arrays.ts";
 import { coreWasmBytes } from "../../src/core/module.ts";
 import { loadCore } from "../../src/core.ts";
+import { naiveBlake3 as blake3Twin } from "../../src/verify/naive-blake3.ts";
 import { noise } from "./placing.ts";
-import { blake3Twin } from "./twin/blake3.ts";
 import { deltaTwin } from "./twin/delta.ts";
 import { lz4DecodeTwin } from "./twin/lz4.ts";
 

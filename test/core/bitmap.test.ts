@@ -80,6 +80,43 @@ t.test(
   },
 );
 
+t.test(
+  "listing runs agrees with the twin from any bit and in any portions, and writes no more than asked",
+  async (t) => {
+    fc.assert(
+      fc.property(bitmaps, fc.nat(), fc.integer({ min: 1, max: 5 }), ({ bytes, bits }, pick, max) => {
+        const from = pick % (bits + 2);
+        const area = place(core, bytes, 5);
+        const out = place(core, max * 8);
+        const expected: number[] = [];
+        const all = bitsOf(bytes).slice(0, bits);
+        for (let first = nextTwin(all, bits, Math.min(from, bits), true); first < bits; ) {
+          const end = nextTwin(all, bits, first, false);
+          expected.push(first, end - first);
+          first = nextTwin(all, bits, end, true);
+        }
+        const found: number[] = [];
+        let count: number;
+        for (let at = from; ; ) {
+          count = raw.bitmapRuns(area.pointer, bits, at, out.pointer, max);
+          found.push(...new Uint32Array(out.bytes().buffer, 0, count * 2));
+          if (count < max) break;
+          at = found.at(-2)! + found.at(-1)!;
+        }
+        const intact = area.intact() && out.intact();
+        area.release();
+        out.release();
+        return intact && found.length === expected.length && found.every((value, i) => value === expected[i]);
+      }),
+      { numRuns: 500 },
+    );
+    const area = place(core, Uint8Array.of(255));
+    t.equal(raw.bitmapRuns(area.pointer, 8, 0, area.pointer + 1, 0), 0, "no room, no runs");
+    t.ok(area.intact());
+    area.release();
+  },
+);
+
 t.test("or, and, and-not change only the first bitmap", async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(255), (bytes, other) => {

@@ -1,10 +1,10 @@
 import t from "tap";
 import { CoreCode, checkCoreResult } from "../../src/core/codes.ts";
-import { coreModule } from "../../src/core/module.ts";
+import { compileCore } from "../../src/core/module.ts";
 import { FormatError } from "../../src/errors.ts";
 
 t.test("the codes here are the codes in the WASM core", async (t) => {
-  const { exports } = await WebAssembly.instantiate(await coreModule());
+  const { exports } = await WebAssembly.instantiate(await compileCore());
   const inCore = Object.entries(exports)
     .filter(([name]) => name.startsWith("CODE_"))
     .map(([name, global]) => [name, (global as WebAssembly.Global).value]);

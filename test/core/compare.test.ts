@@ -33,6 +33,34 @@ t.test("pagesEqual sees one different bit at each byte of a page", async (t) => 
   }
 });
 
+t.test("pagesDiffer marks and counts just the pages that differ, for any number of pages", async (t) => {
+  const content = noise(19 * PAGE, 2);
+  const a = place(core, content);
+  const b = place(core, content, 8);
+  for (let count = 0; count <= 19; count++) {
+    for (const differing of [
+      [],
+      [0],
+      [count - 1],
+      [3, 7, 8, 15],
+      Array.from({ length: count }, (_, i) => i),
+    ]) {
+      const pages = differing.filter((page) => page >= 0 && page < count);
+      const bitmap = place(core, new Uint8Array(Math.ceil(count / 8)).fill(0x5a), 3);
+      for (const page of pages) core.bytes()[b.pointer + page * PAGE + ((page * 911) % PAGE)]! ^= 4;
+      const found = core.raw.pagesDiffer(a.pointer, b.pointer, count, bitmap.pointer);
+      for (const page of pages) core.bytes()[b.pointer + page * PAGE + ((page * 911) % PAGE)]! ^= 4;
+      const expected = new Uint8Array(Math.ceil(count / 8));
+      for (const page of pages) expected[page >> 3]! |= 1 << (page & 7);
+      t.equal(found, pages.length);
+      t.same(bitmap.bytes(), expected, `pages ${pages} of ${count}`);
+      t.ok(bitmap.intact());
+      bitmap.release();
+    }
+  }
+  t.ok(a.intact() && b.intact());
+});
+
 t.test("real pages compare as their bytes do", async (t) => {
   const { before, after } = readOwnMemoryTwice(512);
   const a = place(core, before);

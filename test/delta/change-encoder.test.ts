@@ -1,9 +1,10 @@
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import t from "tap";
 import { loadCore } from "../../src/core.ts";
 import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
 import { FrameSequence } from "../../src/delta/frame-sequence.ts";
-import { PageDecoder } from "../../src/delta/page-decoder.ts";
+import { type DecodedPages, PageDecoder } from "../../src/delta/page-decoder.ts";
 import { RecordKind } from "../../src/delta/vocabulary.ts";
 import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
 import { placeRegions } from "../../src/generation/geometry.ts";
@@ -61,7 +62,13 @@ class Leg {
         : mode === "content"
           ? { mode, reader, digests: peerDigests }
           : { mode, own: digestsOf(own) };
-    this.encoder = new ChangeEncoder(core, this.digests, common, (frame) => this.take(frame), this.sequence);
+    this.encoder = new ChangeEncoder(
+      core,
+      this.digests,
+      common,
+      (frame, said) => this.take(frame, said),
+      this.sequence,
+    );
   }
 
   /** As QEMU sends it: zero pages as such, unless it is told otherwise. */
@@ -73,9 +80,11 @@ class Leg {
     else this.encoder.page(region.index, number - region.firstPage, incoming);
   }
 
-  private take(frame: Uint8Array): void {
+  private take(frame: Uint8Array, said: DecodedPages): void {
     for (const [i, pages] of [this.peer, this.own].entries()) {
       const decoded = this.decoders[i].decode(frame);
+      // Whoever stores the frame's pages takes them as they were given.
+      if (!isDeepStrictEqual(whole(said), whole(decoded))) throw new Error("the frame says something else");
       for (const record of recordsOf(core, decoded)) {
         pages.set(geometry.regions[decoded.region].firstPage + record.page, record.content);
         if (i === 0) this.kinds.push(record.kind);
@@ -89,6 +98,17 @@ class Leg {
   }
 }
 
+function whole({ region, sequence, count, pages, kinds, contents }: DecodedPages) {
+  const bytes = core.bytes().slice(contents, contents + count * page);
+  return {
+    region,
+    sequence,
+    pages: [...pages.subarray(0, count)],
+    kinds: [...kinds.subarray(0, count)],
+    bytes,
+  };
+}
+
 function digestsOf(pages: Pages): Uint8Array {
   const all = new Uint8Array(totalPages * digestBytes);
   for (let i = 0; i < totalPages; i++)
@@ -100,6 +120,25 @@ function flushed(leg: Leg): number[] {
   leg.encoder.flush();
   return leg.kinds.splice(0);
 }
+
+t.test(
+  "a page that is known to be the base's needs no look, and a record only if another content was sent",
+  async (t) => {
+    const leg = new Leg("content", new Map([[3, noisePage(3)]]));
+    for (const number of [2, 3]) leg.encoder.samePage(0, number);
+    leg.encoder.samePage(1, 4);
+    t.strictSame(flushed(leg), []);
+    t.equal(leg.encoder.counts.same, 3);
+    leg.send(3, noisePage(4));
+    t.strictSame(flushed(leg), [RecordKind.raw]);
+    leg.encoder.samePage(0, 3);
+    leg.encoder.samePage(0, 3);
+    t.strictSame(flushed(leg), [RecordKind.same], "once");
+    t.strictSame(contentOf(leg.peer, 3), noisePage(3));
+    t.ok(leg.digests.equals(3, digestsOf(new Map([[3, noisePage(3)]])), 3 * digestBytes));
+    leg.release();
+  },
+);
 
 t.test("with nothing in common, pages that are not zero are sent once", async (t) => {
   const leg = new Leg("nothing", new Map());

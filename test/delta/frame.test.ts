@@ -58,14 +58,16 @@ t.test("every flipped bit is refused with a FormatError", async (t) => {
 });
 
 t.test("hostile headers are refused before anything is allocated", async (t) => {
-  const frame = sealFrame(core, { ...start, kind: FrameKind.pages, records: 1 }, text);
+  const frame = sealFrame(core, { ...start, kind: FrameKind.pages, records: 1 }, text, new Uint8Array(10));
   const fields: [what: string, at: number, bytes: 1 | 2 | 4, value: number][] = [
     ["magic", 0, 4, 0x12345678],
     ["version", 3, 1, 0x32],
     ["kind 0", 4, 1, 0],
     ["kind 6", 4, 1, 6],
     ["codec 0", 5, 1, 0],
-    ["codec 3", 5, 1, 3],
+    ["codec 5", 5, 1, 5],
+    ["codec based", 5, 1, FrameCodec.based],
+    ["codec zstd with bytes after its frame", 5, 1, FrameCodec.zstd],
     ["sequence 0", 8, 4, 0],
     ["payload", 12, 4, 0xffffffff],
     ["columns", 16, 4, 0xffffffff],

@@ -1,10 +1,17 @@
 import t from "tap";
+import { wasmZstd } from "../../cli/zstd.ts";
 import { bytesEqual } from "../../src/bytes.ts";
 import { loadCore } from "../../src/core.ts";
 import { checkFrame, sealFrame } from "../../src/delta/frame.ts";
 import { PageDecoder } from "../../src/delta/page-decoder.ts";
 import { PageEncoder } from "../../src/delta/page-encoder.ts";
-import { FrameKind, frameLimits, RecordKind } from "../../src/delta/vocabulary.ts";
+import {
+  FrameCodec,
+  FrameKind,
+  frameLimits,
+  maxPagesPayloadBytes,
+  RecordKind,
+} from "../../src/delta/vocabulary.ts";
 import { FormatError } from "../../src/errors.ts";
 import { page } from "../store/model-store.ts";
 import {
@@ -19,6 +26,7 @@ import {
 } from "./pages-twin.ts";
 
 const core = await loadCore({ initialBytes: 48 << 20 });
+const zstd = await wasmZstd();
 const regions = [
   { firstPage: 0, pages: 5000 },
   { firstPage: 5000, pages: 3000 },
@@ -222,6 +230,90 @@ t.test("columns with a right checksum but a wrong meaning are refused", async (t
   const good = decoder.decode(sealFrame(core, pages, columns(none, [2, ...at0])));
   t.equal(good.count, 1, "and what they are variations of is accepted");
   t.strictSame(contentOf(base, 0), recordsOf(core, good)[0].content);
+});
+
+t.test("frames in zstd: every kind of record comes back, and none is lz4", async (t) => {
+  for (const withZstd of [core, await loadCore({ initialBytes: 48 << 20, zstd })]) {
+    const own = new PageEncoder(core, () => (plain) => zstd.compress(plain, 3));
+    const other = new PageDecoder(withZstd, regions, baseOf(withZstd, base));
+    const add = (number: number, content: Uint8Array, against: Uint8Array | null) => {
+      core.bytes().set(content, contentAt);
+      if (against) core.bytes().set(against, baseAt);
+      return own.content(number, contentAt, against ? baseAt : 0);
+    };
+    own.same(2);
+    own.zero(1);
+    own.moved(9, 5007);
+    const contents: [number, Uint8Array, Uint8Array | null][] = [
+      [1, withWords(textPage(1), 3, 0), textPage(1)],
+      [4999, textPage(7), null],
+      [0, noisePage(8), null],
+      [3, noisePage(8), null],
+      [2, withWords(noisePage(2), 300, 0), noisePage(2)],
+      [2, noisePage(9), noisePage(2)],
+    ];
+    const kinds = contents.map((one) => add(...one));
+    const { delta, raw } = RecordKind;
+    t.strictSame(kinds, [delta, raw, raw, raw, delta, raw]);
+    const frame = own.seal(0, 7) as Uint8Array;
+    const header = checkFrame(core, frame);
+    t.match(header, { codec: FrameCodec.zstd, records: 9, payloadBytes: header.columnsBytes });
+    t.ok(frame.length < 3 * page, "two pages of noise are one, and text is nothing");
+    const records = recordsOf(withZstd, other.decode(frame));
+    t.strictSame(
+      records.slice(3).map((record) => [record.page, record.content]),
+      contents.map(([number, content]) => [number, content]),
+    );
+    t.strictSame(records[2].content, noisePage(3));
+    own.release();
+  }
+});
+
+t.test("each frame asks once what compresses it; what does not get smaller is as it was", async (t) => {
+  let asked = 0;
+  const own = new PageEncoder(core, () => {
+    asked++;
+    return asked === 2 ? null : (plain) => zstd.compress(plain, 3);
+  });
+  const codecs: number[] = [];
+  for (const content of [textPage(1), textPage(1), noisePage(1), zeroes]) {
+    core.bytes().set(content, contentAt);
+    if (content === zeroes) own.zero(5);
+    else for (let i = 0; i < 3; i++) own.content(i, contentAt, 0);
+    if (content === zeroes) own.zero(6);
+    const frame = own.seal(0, 1) as Uint8Array;
+    codecs.push(checkFrame(core, frame).codec);
+    t.ok(recordsOf(core, decoder.decode(frame)).every((record) => bytesEqual(record.content, content)));
+  }
+  t.equal(asked, 4);
+  const { zstd: inZstd, lz4, stored } = FrameCodec;
+  t.ok(codecs[0] === inZstd && codecs[1] !== inZstd && codecs[2] === inZstd, "three pages of noise are one");
+  t.ok([lz4, stored].includes(codecs[3] as 1 | 2), "a few records are not worth zstd");
+  const never = new PageEncoder(core, () => (plain) => plain);
+  core.bytes().set(noisePage(1), contentAt);
+  never.content(0, contentAt, 0);
+  t.equal(checkFrame(core, never.seal(0, 1) as Uint8Array).codec, stored);
+});
+
+t.test("a full frame in zstd holds the limits", async (t) => {
+  const own = new PageEncoder(core, () => (plain) => zstd.compress(plain, 1));
+  for (let i = 0; !own.full; i++) {
+    core.bytes().set(i % 3 === 0 ? textPage(i) : withWords(noisePage(2), 300, i), contentAt);
+    core.bytes().set(noisePage(2), baseAt);
+    own.content(i, contentAt, baseAt);
+  }
+  const frame = own.seal(0, 1) as Uint8Array;
+  const header = checkFrame(core, frame);
+  t.ok(header.plainBytes <= maxPagesPayloadBytes && header.plainBytes > 60 * page);
+  t.equal(header.codec, FrameCodec.zstd);
+  t.equal(decoder.decode(frame).count, header.records);
+});
+
+t.test("a compressor whose frames readers would refuse is an error, not a frame", async (t) => {
+  const own = new PageEncoder(core, () => () => Uint8Array.of(1, 2, 3));
+  core.bytes().set(textPage(1), contentAt);
+  own.content(0, contentAt, 0);
+  t.throws(() => own.seal(0, 1), FormatError);
 });
 
 t.test("blocks of a disk have a region of their own, but are never moved, nor moved to", async (t) => {

@@ -130,6 +130,34 @@ t.test("the guest in QEMU", async (t) => {
   });
 });
 
+t.test("a guest with content that compresses fills and rewrites as its twin does", async (t) => {
+  const machine = await startGuest({
+    memoryKiB: 65528,
+    fillBytes: fillPages * PAGE,
+    workingSetBytes: 0,
+    dirtyPagesPerTick: 0,
+    seed,
+    content: "mixed",
+  });
+  t.teardown(() => machine.stop());
+  const guest = await machine.openConsole();
+  await guest.ready();
+  await guest.rewrite(firstFilledPage + 1, 1);
+  const rewriteSeed = await readWord(machine.qmp, rewriteSeedAddress);
+  const memory = await machine.readPages(firstFilledPage, fillPages + 1);
+  let wrong = 0;
+  for (let index = 0; index < fillPages; index++) {
+    const actual = memory.subarray(index * PAGE, (index + 1) * PAGE);
+    const expected = fillPage(firstFilledPage + index, index === 1 ? rewriteSeed : seed, "mixed");
+    if (Buffer.compare(actual, expected) !== 0) wrong++;
+  }
+  t.equal(wrong, 0);
+  t.ok(
+    memory.subarray(fillPages * PAGE).every((byte) => byte === 0),
+    "the page after the area is zero",
+  );
+});
+
 t.test("the console ends", async (t) => {
   const path = join(t.testdir(), "serial.sock");
   const { server, accepted } = await listen(path);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { bootImage, type GuestOptions } from "../../cli/demo/guest.ts";
 import { GuestConsole } from "../../cli/demo/guest-console.ts";
 import { QmpClient } from "../../cli/qemu/qmp-client.ts";
+import { testMachine, testQemu } from "../qemu/test-qemu.ts";
 
 const PAGE = 4096;
 
@@ -41,9 +42,9 @@ export async function startGuest(options: MachineOptions): Promise<Machine> {
   const path = (name: string) => join(folder, name);
   await writeFile(path("guest.img"), bootImage(options));
   const child = spawn(
-    "qemu-system-x86_64",
+    testQemu,
     [
-      ...["-accel", "tcg", "-machine", "pc-i440fx-7.2", "-m", `${options.memoryKiB}K`, "-nodefaults"],
+      ...["-accel", "tcg", "-machine", testMachine, "-m", `${options.memoryKiB}K`, "-nodefaults"],
       ...["-display", "none", "-drive", `file=${path("guest.img")},format=raw,if=floppy,readonly=on`],
       ...["-serial", `unix:${path("serial.sock")},server=on,wait=off`],
       ...["-qmp", `unix:${path("qmp.sock")},server=on,wait=off`],

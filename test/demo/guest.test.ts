@@ -43,8 +43,8 @@ t.test("the image is a bootable floppy with the parameters in it", (t) => {
   t.equal(image.length, 1_474_560);
   t.equal(view.getUint16(510, true), 0xaa55);
   t.same(
-    [8, 12, 16, 20].map((offset) => view.getUint32(offset, true)),
-    [0xdeadbeef, 256, 2, 3],
+    [8, 12, 16, 20, 24, 28].map((offset) => view.getUint32(offset, true)),
+    [0xdeadbeef, 256, 2, 3, 1024, 0xffffffff],
   );
   t.end();
 });
@@ -74,5 +74,14 @@ t.test("pages hardly compress and differ by number and by seed", (t) => {
     for (const other of pages.slice(index + 1)) t.notSame(Buffer.from(page), Buffer.from(other));
   }
   t.same(Buffer.from(fillPage(256, 1)), Buffer.from(pages[0]!), "the same each time");
+  t.end();
+});
+
+t.test("mixed pages compress by their repetition and by their bytes' entropy", (t) => {
+  const page = Buffer.from(fillPage(256, 1, "mixed"));
+  t.ok(page.subarray(0, 2048).equals(page.subarray(2048)), "half of a page is the other half");
+  const deflated = deflateRawSync(page, { level: 1 }).length;
+  t.ok(deflated > 4096 / 4 && deflated < 4096 / 2.5, `${deflated} bytes of a page are left`);
+  t.notSame(page, Buffer.from(fillPage(256, 1)));
   t.end();
 });

@@ -3,7 +3,7 @@ import { fillPage, firstFilledPage } from "../../cli/demo/guest.ts";
 import { readCounter } from "../../cli/demo/guest-console.ts";
 import { forkLink } from "../../cli/demo/link-process.ts";
 import { type PrecopyProgress, runPrecopy } from "../../cli/demo/precopy.ts";
-import { type Machine, startGuest } from "./guest-machine.ts";
+import { type Machine, type MachineOptions, startGuest } from "./guest-machine.ts";
 
 const PAGE = 4096;
 const seed = 99;
@@ -53,6 +53,31 @@ t.test("plain pre-copy over a link", async (t) => {
     t.comment(JSON.stringify(result));
   });
 });
+
+for (const variant of ["xbzrle", "multifd-zstd"] as const) {
+  t.test(`pre-copy with ${variant} over one link for all its connections`, async (t) => {
+    const { source, destination } = await startPair(t, { content: "mixed" });
+    const result = await runPrecopy({
+      source: source.qmp,
+      destination: destination.qmp,
+      openLink: openLink(400e6),
+      variant,
+    });
+    t.match(await destination.qmp.execute("query-status"), { status: "running" });
+    if (variant === "multifd-zstd")
+      t.ok(result.wireBytes < fillBytes / 2, "what crosses the link is compressed");
+    else t.ok(result.wireBytes > fillBytes, "a first pass is not");
+    const guest = await destination.openConsole();
+    await guest.ready();
+    await guest.pause();
+    const first = firstFilledPage + shape.workingSetBytes / PAGE;
+    const memory = await destination.readPages(first, 16);
+    for (let index = 0; index < 16; index++) {
+      const actual = memory.subarray(index * PAGE, (index + 1) * PAGE);
+      t.equal(Buffer.compare(actual, fillPage(first + index, seed, "mixed")), 0, `page ${index}`);
+    }
+  });
+}
 
 t.test("a VM that does not run is refused before anything is opened", async (t) => {
   const { source, destination } = await startPair(t);
@@ -108,14 +133,15 @@ function openLink(rateBitsPerSecond: number) {
     forkLink({ targetHost, targetPort, rateBitsPerSecond, oneWayDelayMs: 5 });
 }
 
-async function startPair(t: {
-  teardown(end: () => Promise<void>): void;
-}): Promise<{ source: Machine; destination: Machine }> {
-  const source = await startGuest(shape);
+async function startPair(
+  t: { teardown(end: () => Promise<void>): void },
+  changes: Partial<MachineOptions> = {},
+): Promise<{ source: Machine; destination: Machine }> {
+  const source = await startGuest({ ...shape, ...changes });
   t.teardown(() => source.stop());
   const guest = await source.openConsole();
   await guest.ready();
-  const destination = await startGuest({ ...shape, incoming: true });
+  const destination = await startGuest({ ...shape, ...changes, incoming: true });
   t.teardown(() => destination.stop());
   return { source, destination };
 }

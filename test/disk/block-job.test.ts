@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { runBlockJob } from "../../cli/disk/block-job.ts";
+import { endLeftJobs, runBlockJob } from "../../cli/disk/block-job.ts";
 import { QmpClient } from "../../cli/qemu/qmp-client.ts";
 import { fakeQmpServer, idOf } from "../qemu/fake-qmp-server.ts";
 import { endsAs } from "../store/operation-errors.ts";
@@ -10,12 +10,17 @@ interface Told {
 }
 
 /** A QEMU whose job passes through `states`, one each time it is asked, and stays in the last one. */
-async function qemuWithJob(t: Test, states: readonly object[][]) {
+async function qemuWithJob(t: Test, states: readonly object[][], refused: readonly string[] = []) {
   const told: Told[] = [];
   let asked = 0;
   const path = await fakeQmpServer(t, (line, socket) => {
     const { execute, arguments: given } = JSON.parse(line) as Told;
     told.push({ execute, arguments: given });
+    if (refused.includes(execute)) {
+      const error = { class: "GenericError", desc: "Job 'job' in state 'concluded' cannot accept it" };
+      socket.write(`${JSON.stringify({ error, id: idOf(line) })}\n`);
+      return;
+    }
     const jobs = execute === "query-jobs" ? states[Math.min(asked++, states.length - 1)] : {};
     socket.write(`${JSON.stringify({ return: jobs, id: idOf(line) })}\n`);
   });
@@ -60,14 +65,33 @@ t.test("a job that is gone is no success", async (t) => {
 
 t.test("a job that is not wanted any more is cancelled once, and waited for", async (t) => {
   const cancelled = { ...concluded, error: "Operation was cancelled" };
-  for (const end of [concluded, cancelled]) {
-    const { qmp, told } = await qemuWithJob(t, [[running], [running], [running], [end]]);
-    let asked = 0;
-    t.equal(await runBlockJob(qmp, "job", "block-commit", {}, () => ++asked < 2), false);
-    t.equal(names(told).filter((name) => name === "job-cancel").length, 1);
-    t.equal(told.at(-1)?.execute, "job-dismiss");
-    t.equal(asked, 2, "it is not asked again");
-  }
+  const { qmp, told } = await qemuWithJob(t, [[running], [running], [running], [cancelled]]);
+  let asked = 0;
+  t.equal(await runBlockJob(qmp, "job", "block-commit", {}, () => ++asked < 2), false);
+  t.equal(names(told).filter((name) => name === "job-cancel").length, 1);
+  t.equal(told.at(-1)?.execute, "job-dismiss");
+  t.equal(asked, 2, "it is not asked again");
+});
+
+t.test("a job that ends before it can be cancelled has done its work and is dismissed", async (t) => {
+  const { qmp, told } = await qemuWithJob(t, [[running], [running], [concluded]], ["job-cancel"]);
+  t.equal(await runBlockJob(qmp, "job", "block-commit", {}, () => false), true);
+  t.strictSame(names(told).slice(1), ["query-jobs", "job-cancel", "query-jobs", "query-jobs", "job-dismiss"]);
+});
+
+t.test("jobs that somebody has left are ended and forgotten, others are not touched", async (t) => {
+  const { qmp, told } = await qemuWithJob(t, [[other, running], [other, concluded], [other]]);
+  await endLeftJobs(qmp, "jo");
+  t.strictSame(
+    told.map(({ execute, arguments: given }) => [execute, given?.id]),
+    [
+      ["query-jobs", undefined],
+      ["job-cancel", "job"],
+      ["query-jobs", undefined],
+      ["job-dismiss", "job"],
+      ["query-jobs", undefined],
+    ],
+  );
 });
 
 t.test("a command that QEMU refuses starts nothing", async (t) => {

@@ -17,6 +17,7 @@ import { waitFor } from "../integration/wait-for.ts";
 import { HaltFile, isHalted } from "./halt-file.ts";
 import { endAtExit } from "./last-resort.ts";
 import { SmallStores } from "./small-stores.ts";
+import { type BothMemories, describeStalePages } from "./stale-pages.ts";
 import { type Agreement, agreement, describeSurvey, survey } from "./survey.ts";
 import { Teardowns } from "./teardowns.ts";
 
@@ -241,10 +242,14 @@ export class FaultBed {
       return [(await leg).error?.message ?? "the leg was not halted"];
     }
     const found: string[] = [];
+    let stale: BothMemories | null = null;
     try {
       const [source, destination] = [await rig.dump(from), await rig.dump(to)];
       const different = differences(source, destination);
-      if (different !== "") found.push(`memory: ${different}`);
+      if (different !== "") {
+        found.push(`memory: ${different}`);
+        stale = { source, destination };
+      }
       found.push(...this.model.check(source).slice(0, 5));
       for (const site of [from, to]) found.push(...(await this.disks.differences(site)));
     } finally {
@@ -252,6 +257,7 @@ export class FaultBed {
     }
     const { done, error } = await leg;
     if (error) return [...found, error.message];
+    if (stale) found.push(...(await describeStalePages(stale, rig.site(to).storePath, done.generation)));
     this.retain(done.generation, before);
     this.at = to;
     await rig.untilAlive(to);

@@ -8,7 +8,7 @@
  */
 
 import { appendFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { readCommandLine } from "../command-line.ts";
 import { runCuts } from "./cuts.ts";
 import type { Verdict } from "./judge.ts";
 import { runLane } from "./lane.ts";
@@ -24,7 +24,7 @@ import {
 import { stateless } from "./places.ts";
 import { canMount } from "./small-stores.ts";
 
-const { values } = parseArgs({
+const { values } = readCommandLine({
   options: {
     quick: { type: "boolean", default: false },
     cell: { type: "string", multiple: true },

@@ -11,8 +11,8 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { readCommandLine, refuse } from "../command-line.ts";
 import { projectRoot } from "../project/project-files.ts";
 import { Campaign } from "./campaign.ts";
 import { readCorpus, saveInputs, writeReproducer } from "./corpus.ts";
@@ -23,7 +23,7 @@ import { targetLoaders } from "./targets.ts";
 /** Turns that each target gets. */
 const turns = 2;
 
-const { values: options } = parseArgs({
+const { values: options } = readCommandLine({
   options: {
     minutes: { type: "string", default: "1" },
     target: { type: "string", multiple: true },
@@ -38,17 +38,19 @@ const { values: options } = parseArgs({
 const names = options.target ?? Object.keys(targetLoaders);
 for (const name of names) {
   if (!Object.hasOwn(targetLoaders, name)) {
-    stop(`Cannot fuzz ${name}: there is no such target; there are ${Object.keys(targetLoaders).join(", ")}`);
+    refuse(
+      `Cannot fuzz ${name}: there is no such target; there are ${Object.keys(targetLoaders).join(", ")}`,
+    );
   }
 }
 const minutes = Number(options.minutes);
-if (!(minutes > 0)) stop(`Cannot fuzz for ${options.minutes} minutes: write a number above 0`);
+if (!(minutes > 0)) refuse(`Cannot fuzz for ${options.minutes} minutes: write a number above 0`);
 
 if (options.replay !== undefined) await replay(options.replay);
 else await fuzz(options.seed ?? randomBytes(4).toString("hex"));
 
 async function replay(path: string): Promise<void> {
-  if (options.target?.length !== 1) stop(`Cannot replay ${path}: name one target`);
+  if (options.target?.length !== 1) refuse(`Cannot replay ${path}: name one target`);
   const campaign = new Campaign();
   const { verdict, signature, problem } = await campaign.replay(names[0], new Uint8Array(readFileSync(path)));
   await campaign.close();
@@ -141,9 +143,4 @@ function tellFailure(target: string, path: string, { problem, signature }: Outco
 
 function say(text: string): void {
   console.error(`fuzz: ${text}`);
-}
-
-function stop(text: string): never {
-  console.error(text);
-  process.exit(2);
 }

@@ -3,15 +3,18 @@
  * checksums are made right. Without that no mutant would get past the checksum.
  */
 
+import { wasmZstd } from "../../cli/zstd.ts";
 import { concatBytes } from "../../src/bytes.ts";
 import type { Core } from "../../src/core.ts";
 import { FrameCodec, FrameKind, frameHeaderBytes } from "../../src/delta/vocabulary.ts";
+import { decompressZstd } from "../../src/zstd/decompress.ts";
 import { mutateBytes, writeInteresting } from "./mutate-bytes.ts";
 import { mutatePagesColumns } from "./mutate-pages.ts";
 import { mutateJson } from "./mutate-text.ts";
 import type { Random } from "./random.ts";
 import { utf8 } from "./target.ts";
 
+const zstd = await wasmZstd();
 /** Positions of the fields in a header. */
 const field = {
   kind: 4,
@@ -141,6 +144,11 @@ function mutateHeader(header: Uint8Array, random: Random): void {
 function mutateColumns(core: Core, parts: Parts, random: Random): void {
   const { header } = parts;
   const view = viewOf(header);
+  if (header[field.codec] > FrameCodec.lz4 && random.oneIn(2)) {
+    parts.columns = mutateBytes(parts.columns, parts.whole, random, { hotBytes: 32 });
+    settle(parts);
+    return;
+  }
   const plain = unpack(core, parts);
   if (plain === null) return;
   let changed: Uint8Array;
@@ -159,6 +167,11 @@ function mutateColumns(core: Core, parts: Parts, random: Random): void {
   } else {
     changed = mutateBytes(plain, parts.whole, random, { hotBytes: 16 });
   }
+  if (header[field.codec] === FrameCodec.zstd && !random.oneIn(4)) {
+    parts.columns = zstd.compress(changed, 1);
+    settle(parts, changed.length);
+    return;
+  }
   const packed = random.oneIn(3) ? core.lz4Compress(changed) : null;
   header[field.codec] = packed === null ? FrameCodec.stored : FrameCodec.lz4;
   parts.columns = packed ?? changed;
@@ -166,10 +179,12 @@ function mutateColumns(core: Core, parts: Parts, random: Random): void {
 }
 
 function unpack(core: Core, { header, columns }: Parts): Uint8Array | null {
-  if (header[field.codec] !== FrameCodec.lz4) return columns;
+  const codec = header[field.codec];
+  if (codec !== FrameCodec.lz4 && codec !== FrameCodec.zstd) return columns;
   const plainBytes = viewOf(header).getUint32(field.plain, true);
   if (plainBytes > 1 << 20) return null;
   try {
+    if (codec === FrameCodec.zstd) return decompressZstd(columns, plainBytes);
     return core.lz4Decompress(columns, plainBytes);
   } catch {
     return null;

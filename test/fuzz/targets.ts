@@ -47,7 +47,15 @@ export const targetLoaders: TargetLoaders = {
   "qmp-client": async () => (await qmp()).client(),
   lz4: async () => (await core()).lz4(),
   "lz4-linked": async () => (await core()).lz4Linked(),
+  /** src/zstd: frames, against libzstd. */
+  zstd: async () => (await import("./targets/zstd.ts")).zstd(),
   "page-delta": async () => (await core()).pageDelta(),
+  /** cli/inspect: device state by QEMU's own description of it. */
+  "device-fields": async () => (await import("./targets/saved-streams.ts")).deviceFields(),
+  /** cli/import: a stream that QEMU saved. */
+  "import-stream": async () => (await import("./targets/saved-streams.ts")).importedStream(),
+  /** src/verify: whole generations, in memory. */
+  generations: async () => (await import("./targets/generations.ts")).generations(),
   /** cli/verify and cli/inspect on files by themselves. */
   "verify-file": async () => (await files()).verifyFile(),
   "inspect-file": async () => (await files()).inspectLooseFile(),

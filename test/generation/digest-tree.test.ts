@@ -73,6 +73,30 @@ t.test("the root after changes is that of a tree made from scratch", async () =>
   );
 });
 
+t.test("nodes side by side are computed as one by one, wherever runs of them begin and end", async (t) => {
+  const geometry = geometryOf(6000, 130);
+  const tree = new PageDigests(core, key, geometry);
+  tree.refresh();
+  const change = (region: number, first: number, end: number, step: number) => {
+    const from = geometry.regions[region]!.firstPage;
+    for (let page = first; page < end; page += step) tree.set(region, from + page, device, 0);
+    t.equal(
+      rootOf(tree),
+      naiveRoot(geometry, tree.digests),
+      `region ${region}, ${first} to ${end} by ${step}`,
+    );
+  };
+  change(0, 100, 5000, 64);
+  change(0, 5999, 6000, 1);
+  change(0, 64 * 30, 64 * 47, 40);
+  change(0, 3, 6000, 129);
+  change(1, 0, 130, 64);
+  // Not in ascending order.
+  for (const page of [4000, 64, 0, 128, 5999]) tree.set(0, page, key, 1);
+  t.equal(rootOf(tree), naiveRoot(geometry, tree.digests));
+  tree.release();
+});
+
 t.test("without digests every page counts as zero", async (t) => {
   const tree = new PageDigests(core, key, geometryOf(70));
   t.strictSame(tree.zero, core.blake3(new Uint8Array(4096), key, 16));

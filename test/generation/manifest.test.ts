@@ -5,6 +5,7 @@ import { FormatError } from "../../src/errors.ts";
 import {
   decodeManifest,
   encodeManifest,
+  isSeed,
   type Manifest,
   maxManifestBytes,
 } from "../../src/generation/manifest.ts";
@@ -42,6 +43,7 @@ const delta: Manifest = {
 const disk0 = { name: "disk0", lengthBytes: 2 ** 30 + 512, image: "disk0-0123abcd" };
 const disk1 = { name: "log-1", lengthBytes: 512, image: "log-1-00000000" };
 const withDisks: Manifest = { ...delta, format: 2, disks: [disk0, disk1] };
+const seed: Manifest = { ...withDisks, format: 3, seed: true, deviceBytes: 0 };
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const bytesOf = (value: string) => new TextEncoder().encode(value);
 
@@ -59,8 +61,30 @@ function signed(manifest: unknown): Uint8Array {
 }
 
 t.test("a manifest comes back, complete or on a base, with and without disks", async (t) => {
-  for (const manifest of [full, delta, withDisks, { ...full, format: 2, disks: [disk1] } as const])
+  for (const manifest of [
+    full,
+    delta,
+    withDisks,
+    seed,
+    { ...seed, disks: [] },
+    { ...full, format: 2, disks: [disk1] } as const,
+  ])
     t.strictSame(decodeManifest(core, encodeManifest(core, manifest)), manifest);
+});
+
+t.test("a seed says so, has no device state, and is nothing else", async (t) => {
+  t.ok(isSeed(seed));
+  t.notOk(isSeed(withDisks));
+  t.match(text(encodeManifest(core, seed)), /"disks":\[[^\]]*\],"seed":true,"deviceBytes":0,/);
+  const refused = (manifest: unknown, field: string) =>
+    t.throws(() => decodeManifest(core, signed(manifest)), {
+      message: new RegExp(`${field} is missing or not`),
+    });
+  const { seed: _seed, ...unsaid } = inFile(seed);
+  refused(unsaid, "seed");
+  refused({ ...inFile(seed), seed: false }, "seed");
+  refused({ ...inFile(seed), deviceBytes: 12 }, "deviceBytes");
+  t.throws(() => decodeManifest(core, signed({ ...inFile(withDisks), seed: true })), FormatError);
 });
 
 t.test("a manifest without disks has the bytes that format 1 always had", async (t) => {

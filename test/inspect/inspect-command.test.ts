@@ -19,6 +19,7 @@ import {
 } from "../../src/qemu-stream/index.ts";
 import { ModelStore, page } from "../store/model-store.ts";
 import { runInTest } from "../verify/command-output.ts";
+import { described, deviceState } from "./device-sections.ts";
 
 t.test("a delta: its generations, frames, records, and a picture of its pages", async (t) => {
   const model = await ModelStore.create(t.testdir());
@@ -27,13 +28,45 @@ t.test("a delta: its generations, frames, records, and a picture of its pages", 
   const { lines, code } = await runInTest(t, inspectCommand(), path);
   t.equal(code, 0);
   t.match(lines[0], /^Delta of web1: generation 1 to 2, 47 pages/);
-  t.match(lines.at(-1), /^ {2}[·█]{47}$/);
+  const pictures = lines.slice(lines.findIndex((line) => line.startsWith("Pages with a record")) + 1);
+  t.match(pictures, [
+    /^pc.ram: \d+ of 40 pages$/,
+    /^ {2}[·█]{40}$/,
+    /^vga.vram: \d+ of 7 pages$/,
+    /^ {2}[·█]{7}$/,
+  ]);
   const json = (await runInTest(t, inspectCommand(), "--json", path)).lines.map((line) => JSON.parse(line));
   t.strictSame(
     json.slice(0, -1).map(({ event, kind }) => `${event} ${kind}`),
     ["frame header", "frame pages", "frame trailer"],
   );
-  t.match(json.at(-1), { event: "done", kind: "frames", frames: 3, records: second.manifest.records });
+  const done = json.at(-1);
+  t.match(done, { event: "done", kind: "frames", frames: 3, records: second.manifest.records });
+  t.equal(
+    done.frameKinds.reduce((sum: number, { bytes }: { bytes: number }) => sum + bytes, 0),
+    done.bytes,
+    "the kinds of frames make up the file",
+  );
+  const pagesFrame = json.find(({ kind }) => kind === "pages");
+  const held = Object.values<number>(done.recordBytes).reduce((sum, bytes) => sum + bytes, 0);
+  t.equal(held, pagesFrame.plainBytes - 16 + pagesFrame.wholeBytes, "and the records the frame's content");
+});
+
+t.test("a name that would steer the terminal is shown without that", async (t) => {
+  const regions = [{ name: "\u001b[2Jpc\u009bram", kind: "ram", lengthBytes: page }] as const;
+  const model = await ModelStore.create(t.testdir(), "web1", regions);
+  const [first] = await model.addChain(0);
+  const { lines } = await runInTest(t, inspectCommand(), join(first.directory, "manifest.json"));
+  t.match(lines.join("\n"), "?[2Jpc?ram");
+  for (const steering of ["\u001b", "\u009b"]) t.notOk(lines.join("\n").includes(steering));
+});
+
+t.test("a delta by itself: one picture of the page space", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const [, second] = await model.addChain(1);
+  const path = join(t.testdirName, "delta");
+  writeFileSync(path, readFileSync(join(second.directory, "delta")));
+  t.match((await runInTest(t, inspectCommand(), path)).lines.at(-1), /^ {2}[·█]{47}$/);
 });
 
 t.test("a damaged delta: the frames before, then the error with its place", async (t) => {
@@ -81,15 +114,14 @@ t.test("a captured stream: machine, blocks, device state and devices", async (t)
   end = writePage(room, end, 3, name, new Uint8Array(page), 0);
   end = writeZeroPage(room, end, 4, name);
   end = writeRamSectionEnd(room, end, 2);
-  const devices = '{"devices":[{"name":"timer"},{"name":"cpu"}]}';
   const parts = [
     encodeHeader("pc-i440fx-7.2"),
     encodeCommand(1),
     encodeRamStart(2, blocks),
     room.subarray(0, end),
     encodeRamEnd(2),
-    Uint8Array.of(0),
-    encodeVmDescription(devices),
+    deviceState,
+    encodeVmDescription(JSON.stringify({ page_size: 4096, devices: described })),
   ];
   writeFileSync(path, Buffer.concat(parts));
   const { lines } = await runInTest(t, inspectCommand(), "--json", path);
@@ -102,10 +134,33 @@ t.test("a captured stream: machine, blocks, device state and devices", async (t)
       { id: "pc.ram", zero: 1, whole: 2, wholeOfZeroes: 1, distinct: 2 },
       { id: "rom", distinct: 0 },
     ],
-    deviceStateBytes: 1,
-    devices: ["timer", "cpu"],
+    sections: { start: 1, part: 1, end: 1 },
+    deviceStateBytes: deviceState.length,
+    devices: [
+      { name: "timer", version: 2, fields: [{ path: "ticks", type: "int64", hex: "0000000000000007" }] },
+      { name: "cpu" },
+    ],
+    deviceProblem: null,
   });
-  t.match((await runInTest(t, inspectCommand(), path)).lines.at(-1), /timer, cpu/);
+  const table = (await runInTest(t, inspectCommand(), path)).lines;
+  t.ok(
+    table.some((line) => /^timer +0 +2 +0 +\d+ +1 *$/.test(line)),
+    "a table of the devices",
+  );
+  t.match(
+    (await runInTest(t, inspectCommand(), "--fields", path)).lines.join("\n"),
+    /\n {2}ticks: int64, 8 bytes, 0000000000000007\n/,
+  );
+  t.strictSame(
+    JSON.parse(lines[0]).blocks.map(({ again, missing }: { again: number; missing: number }) => [
+      again,
+      missing,
+    ]),
+    [
+      [1, 6],
+      [0, 1],
+    ],
+  );
   writeFileSync(path, Buffer.concat(parts.slice(0, -1)));
   t.match(await runInTest(t, inspectCommand(), path), {
     code: 1,

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import t from "tap";
-import { guestArguments, guestMachine, guestName } from "../../cli/demo/testbed.ts";
+import { guestArguments, guestName } from "../../cli/demo/testbed.ts";
 import { qemuArguments } from "../../cli/qemu/arguments.ts";
 import { probeQemu } from "../../cli/qemu/probe.ts";
 import { launchQemu, qmpSocketPath } from "../../cli/qemu/process.ts";
+import { testMachine, testQemu } from "../qemu/test-qemu.ts";
 import { checkAftermath } from "./aftermath.ts";
 import { differences } from "./memory.ts";
 import { Rig } from "./rig.ts";
@@ -15,7 +16,7 @@ t.test("a VM whose QEMU somebody else started is attached and goes there and bac
   const qmpPath = join(socketFolder, "foreign.qmp");
   const args = qemuArguments({
     name: "foreign",
-    machine: guestMachine,
+    machine: testMachine,
     cpu: "qemu64",
     accel: ["tcg"],
     memoryBytes: options.memoryBytes,
@@ -29,7 +30,7 @@ t.test("a VM whose QEMU somebody else started is attached and goes there and bac
       ...["-qmp", `unix:${join(socketFolder, "a.mon")},server=on,wait=off`],
     ],
   });
-  const { path } = await probeQemu("qemu-system-x86_64");
+  const { path } = await probeQemu(testQemu);
   const qemu = await launchQemu(path, args, { runDir, name: "foreign" });
   t.teardown(() => qemu.kill());
   await rig.onConsole("a", (guest) => guest.ready());

@@ -2,11 +2,12 @@
 
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { guestArguments, guestMachine, guestName } from "../../cli/demo/testbed.ts";
+import { guestArguments, guestName } from "../../cli/demo/testbed.ts";
 import { qemuArguments } from "../../cli/qemu/arguments.ts";
 import { probeQemu } from "../../cli/qemu/probe.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../../cli/qemu/process.ts";
-import { DiskRig, testQemu } from "./disk-rig.ts";
+import { testMachine, testQemu } from "../qemu/test-qemu.ts";
+import { DiskRig } from "./disk-rig.ts";
 
 const MIB = 1 << 20;
 
@@ -70,7 +71,7 @@ async function foreignQemu(t: Test, { rig }: DiskRig, more: readonly string[]): 
   const runDir = join(socketFolder, "foreign");
   const args = qemuArguments({
     name: "foreign",
-    machine: guestMachine,
+    machine: testMachine,
     cpu: "qemu64",
     accel: ["tcg"],
     memoryBytes: options.memoryBytes,

@@ -4,8 +4,9 @@ import t, { type Test } from "tap";
 import { guestName } from "../../cli/demo/testbed.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../../cli/qemu/process.ts";
 import { temporaryFolder } from "../qemu/qemu-fixture.ts";
+import { testQemu } from "../qemu/test-qemu.ts";
 import { bootForFault, checkDiskAftermath, routes } from "./disk-fault.ts";
-import { DiskRig, testQemu } from "./disk-rig.ts";
+import { DiskRig } from "./disk-rig.ts";
 
 t.test("a VM does not start on an image that another QEMU writes to", async (t) => {
   const disks = await DiskRig.start(t, [{ id: "disk0", lengthBytes: 8 << 20 }]);

@@ -6,12 +6,11 @@ import type { Test } from "tap";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
 import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
 import { bitmapsOf, blockNodes } from "../../cli/disk/dirty-bitmaps.ts";
+import { makeExt4Image } from "../../cli/experiments/guest/ext4.ts";
+import { LinuxConsole } from "../../cli/experiments/guest/linux-console.ts";
 import { temporaryFolder } from "../qemu/qemu-fixture.ts";
-import { testQemu } from "./disk-rig.ts";
 import { flushed, type Inserted, runQemuImg } from "./disk-tools.ts";
 import { LINUX_GUEST_MEMORY_BYTES, linuxArguments, prepareLinuxGuest } from "./linux-guest.ts";
-import { LinuxConsole } from "./linux-guest-console.ts";
-import { makeExt4Image } from "./linux-guest-ext4.ts";
 import { differences } from "./memory.ts";
 import { type LegOptions, Rig } from "./rig.ts";
 
@@ -47,7 +46,6 @@ export class LinuxRig {
     // A small journal: else it would be most of what a guest at rest has written.
     await makeExt4Image(file, DISK_BYTES, "qcow2", { mkfs: ["-J", "size=4"] });
     const rig = await Rig.start(t, {
-      qemuBinary: testQemu,
       memoryBytes: LINUX_GUEST_MEMORY_BYTES,
       guest: (consolePath) => linuxArguments(linux, consolePath),
       disks: [{ id: DISK_NAME, file }],

@@ -33,9 +33,6 @@ import { type LegOptions, Rig, type Teardown } from "./rig.ts";
 
 export type { TestDisk } from "./disk-files.ts";
 
-/** The QEMU program of these tests. */
-export const testQemu = process.env["BFMIG_TEST_QEMU"] ?? "qemu-system-x86_64";
-
 /** A leg at whose switchover all disks were read, at both sites, while neither copy ran. */
 export interface ComparedDisks {
   readonly done: MigrateDone;
@@ -349,7 +346,6 @@ function optionsFor(
   changes: Partial<TestbedOptions>,
 ): Partial<TestbedOptions> {
   return {
-    qemuBinary: testQemu,
     // A small content makes the legs short: disks are what these tests are about.
     fillBytes: 8 << 20,
     workingSetBytes: 1 << 20,

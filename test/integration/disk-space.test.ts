@@ -1,6 +1,7 @@
 /** Disk space that images take over many legs: what no generation needs is merged or removed, wherever the VM is. */
 
 import t from "tap";
+import { longChainDeltas } from "../../cli/agent/housekeeping.ts";
 import { longChainImages } from "../../cli/agent/tidy-images.ts";
 import { guestName } from "../../cli/demo/testbed.ts";
 import { DiskRig } from "./disk-rig.ts";
@@ -63,3 +64,24 @@ async function isTidy(disks: DiskRig, site: string): Promise<true | null> {
   const unnamed = all.filter(({ id, backing }) => backing !== null && !named.has(id));
   return unnamed.length === 0 || null;
 }
+
+t.test("legs in quick order do not let chains grow without end", async (t) => {
+  const disks = await DiskRig.boot(t, [{ id: "disk0", lengthBytes: 16 * MIB, kind: "qcow2" }], { keep });
+  const { rig } = disks;
+  await disks.fill("a", "disk0", 0, MIB);
+  let [at, to] = ["a", "b"];
+  let mostDeltas = 0;
+  for (let leg = 1; leg <= longChainDeltas + 4; leg++) {
+    // Sooner than a site begins to tidy.
+    await rig.migrate(at, to);
+    [at, to] = [to, at];
+    const newest = (await (await disks.store(at)).list()).generations.at(-1);
+    mostDeltas = Math.max(mostDeltas, newest?.below.length ?? 0);
+    t.ok((await countImages(disks, at)) <= longChainImages + 4, `images after leg ${leg}`);
+  }
+  t.ok(mostDeltas <= longChainDeltas + 1, `at most ${mostDeltas} deltas over one another`);
+  await rig.untilAlive(at);
+  t.strictSame(await disks.differences(at), [], "the disk is what the guest has made of it");
+  const { findings } = await rig.verifyStores(["a", "b"]);
+  t.strictSame(findings, [], "the verifier finds nothing wrong");
+});

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { stringify } from "yaml";
-import { guestMachine, guestName } from "../../cli/demo/testbed.ts";
+import { guestName } from "../../cli/demo/testbed.ts";
+import { testMachine } from "../qemu/test-qemu.ts";
 import { endsAs } from "../store/operation-errors.ts";
 import { checkAftermath } from "./aftermath.ts";
 import { differences } from "./memory.ts";
@@ -96,7 +97,7 @@ t.test("what cannot be done is refused with the reason", async (t) => {
   const balloon = {
     name: "balloon",
     memory: 65528 * 1024,
-    machine: guestMachine,
+    machine: testMachine,
     args: ["-device", "virtio-balloon-pci"],
   };
   const { version } = await site.ask("define", { text: stringify(balloon), path: "balloon.yaml" }).then(

@@ -1,13 +1,6 @@
 /**
  * The first and only program of the Linux guest: a script for busybox that mounts the disk and obeys commands
- * from the serial port.
- *
- *     host → guest:  "@" id " " command " ;" LF        the semicolon shows that the line is whole
- *     guest → host:  LF "@" id (" OK " | " ERR ") text LF
- *                    LF "BFMIG READY" LF               once, when commands are obeyed
- *
- * Lines of another form are ignored. A command with the id of the one before is not done again, only answered
- * again: so the host may repeat itself when it does not know whether a command or its answer got lost.
+ * from the serial port (command-shell.ts has how).
  *
  *     ping                  nothing                     boot           the kernel's id of this boot
  *     write NAME KIB SEED   writes a file, and syncs    sum NAME       its SHA-256, read from the disk
@@ -21,6 +14,7 @@
  *                           gap, or has lost a counter that the disk had confirmed
  */
 
+import { commandLoop, shellFunctions } from "../../cli/experiments/guest/command-shell.ts";
 import { POOL_BYTES, SEED_STEP_BYTES } from "./linux-guest-content.ts";
 
 /** Modules to load, by the beginning of the disk's name in the guest: virtio-blk is vd…, virtio-scsi is sd…. */
@@ -49,6 +43,7 @@ while read -r module; do insmod /modules/$module.ko; done </modules/\${disk%[a-z
 echo "waiting for /dev/$disk"
 until [ -b /dev/$disk ]; do usleep 10000; done
 
+${shellFunctions}
 mount_disk() { mount -t ext4 /dev/$disk /mnt; }
 
 drop_caches() { sync && echo 3 >/proc/sys/vm/drop_caches; }
@@ -60,12 +55,6 @@ write_file() {
     dd if=/pool bs=64k iflag=skip_bytes skip=$offset status=none
     while cat /pool; do :; done
   } 2>/dev/null | dd of=/mnt/$1 bs=64k iflag=fullblock,count_bytes count=$(($2 * 1024)) status=none && sync
-}
-
-# Sets now to hundredths of a second since boot.
-read_clock() {
-  read -r now rest </proc/uptime
-  now=$((\${now%.*} * 100 + 1\${now#*.} - 100))
 }
 
 # Sets counted to the last counter in the journal; fails if the lines are not 1, 2, 3 …
@@ -95,11 +84,6 @@ load_in_background() {
       next=$(((next + count) % blocks)) owed=$((owed - count * 400))
     done
   done
-}
-
-fail() {
-  answer=$1
-  return 1
 }
 
 # Does a command and sets answer; fails with the reason as the answer.
@@ -147,21 +131,5 @@ obey() {
 }
 
 trouble=$(mount_disk 2>&1) || trouble=": $trouble"
-ticks=0 last=
-echo
-echo 'BFMIG READY'
-while :; do
-  # Fails if the serial port is hung up: the guest must not end.
-  read -r line || { usleep 100000; continue; }
-  case $line in '@'*' ;') ;; *) continue ;; esac
-  set -- \${line% ;}
-  id=$1
-  shift
-  if [ "$id" != "$last" ]; then
-    answer= last=$id
-    if obey "$@"; then result=OK; else result=ERR; fi
-  fi
-  echo
-  echo $id $result $answer
-done
-`;
+ticks=0
+${commandLoop}`;

@@ -1,14 +1,16 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { makeExt4Image } from "../../cli/experiments/guest/ext4.ts";
+import { LinuxConsole } from "../../cli/experiments/guest/linux-console.ts";
 import { qemuArguments } from "../../cli/qemu/arguments.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../../cli/qemu/process.ts";
 import { isRunning } from "../../cli/qemu/qmp-client.ts";
 import { QEMU_BINARY, temporaryFolder } from "../qemu/qemu-fixture.ts";
+import { testMachine } from "../qemu/test-qemu.ts";
 import { LINUX_GUEST_MEMORY_BYTES, linuxArguments, prepareLinuxGuest } from "./linux-guest.ts";
-import { LinuxConsole } from "./linux-guest-console.ts";
 import { guestFileContent, guestFileSum } from "./linux-guest-content.ts";
-import { checkExt4, convertToRaw, makeExt4Image, readExt4File, sumExt4File } from "./linux-guest-ext4.ts";
+import { checkExt4, convertToRaw, readExt4File, sumExt4File } from "./linux-guest-ext4.ts";
 import { waitFor } from "./wait-for.ts";
 
 const MIB = 1 << 20;
@@ -137,7 +139,7 @@ t.test("a guest that cannot be made says why", async (t) => {
   process.env["PATH"] = folder;
   process.env["BFMIG_TEST_CACHE"] = folder;
   await t.rejects(prepareLinuxGuest(), {
-    message: /^Cannot get Debian's packages for the test guest: .*ENOENT/,
+    message: /^Cannot get Debian's packages for the Linux guest: .*ENOENT/,
   });
   t.strictSame(await readdir(folder), [], "nothing half made is left");
 });
@@ -159,7 +161,7 @@ async function launch(
   const consolePath = join(runDir, "console.sock");
   const args = qemuArguments({
     name: "linux",
-    machine: "pc-i440fx-7.2",
+    machine: testMachine,
     cpu: "qemu64",
     accel: ["tcg"],
     memoryBytes: LINUX_GUEST_MEMORY_BYTES,

@@ -61,7 +61,8 @@ t.test("a lost VM is restarted from what is retained, newest or older", async (t
     );
     t.ok(await rig.runsAt("a"), "the VM runs on at the other site");
     await rig.idle("a");
-    await rig.migrate("a", "b");
+    const done = await rig.migrate("a", "b");
+    t.ok(done.unwrittenPages > 4096, `${done.unwrittenPages} pages were not compared`);
     await rig.untilAlive("b");
   });
 

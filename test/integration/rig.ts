@@ -14,13 +14,15 @@ import { type GuestConsole, readCounter, readWord } from "../../cli/demo/guest-c
 import { guestName, Testbed, type TestbedOptions } from "../../cli/demo/testbed.ts";
 import { killBlockHost } from "../../cli/disk/block-host.ts";
 import type { OperationError } from "../../cli/errors.ts";
+import { RunLog } from "../../cli/experiments/run-log.ts";
+import type { DivergencePolicy } from "../../cli/leg/divergence.ts";
 import { findRecord } from "../../cli/qemu/process-record.ts";
 import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
 import type { VerifyReport } from "../../cli/verify/report.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
+import { testMachine, testQemu } from "../qemu/test-qemu.ts";
 import { endOnSignal } from "./end-on-signal.ts";
 import { GuestModel } from "./guest-model.ts";
-import { RunLog } from "./run-log.ts";
 import { waitFor } from "./wait-for.ts";
 
 const MIB = 1 << 20;
@@ -28,6 +30,12 @@ const PAGE = 4096;
 
 /** No leg of a test takes so long. */
 const stuckMs = 90_000;
+
+/**
+ * Long: over the slow links of some tests the guest writes its working set anew in less time than the link needs for it, and
+ * a leg that has to keep a short limit would never end.
+ */
+const defaultDowntimeLimitMs = 3000;
 
 /** A small guest on a fast link; not a multiple of 256 KiB, since QEMU 7.2 under TCG would lose writes. */
 const defaults: TestbedOptions = {
@@ -39,6 +47,8 @@ const defaults: TestbedOptions = {
   // Long enough that an agent can be halted between two messages of the handover.
   rttMs: 20,
   keepFolder: null,
+  qemuBinary: testQemu,
+  machine: testMachine,
 };
 
 /** What a test needs of tap. */
@@ -55,6 +65,8 @@ export interface LegOptions {
   readonly timeoutMs?: number;
   readonly linkTimeoutMs?: number;
   readonly bitsPerSecond?: number;
+  readonly onDivergence?: DivergencePolicy;
+  readonly streams?: number;
   readonly signal?: AbortSignal;
   readonly onLine?: (line: ControlLine) => void;
   /** In a compared leg: reads more while neither copy runs. */
@@ -200,8 +212,10 @@ export class Rig {
 
   /** One leg. Rejects with what both sites say of themselves if it never ends. */
   async migrate(from: string, to: string, options: LegOptions = {}): Promise<MigrateDone> {
-    const { downtimeLimitMs = 300, timeoutMs = null, bitsPerSecond = null, linkTimeoutMs } = options;
-    const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond, linkTimeoutMs };
+    const { downtimeLimitMs = defaultDowntimeLimitMs, timeoutMs = null, bitsPerSecond = null } = options;
+    const { linkTimeoutMs, onDivergence, streams } = options;
+    const limits = { downtimeLimitMs, timeoutMs, bitsPerSecond, linkTimeoutMs, onDivergence, streams };
+    const body = { vm: guestName, to, ...limits };
     const ended = new AbortController();
     const stuck = sleep(stuckMs, undefined, { signal: ended.signal }).then(async () => {
       throw new Error(`The leg from ${from} to ${to} never ends\n${await this.condition()}`);

@@ -17,11 +17,16 @@ const idOf = ({ manifest }: StoredGeneration): GenerationId => ({
 });
 const foreign: GenerationId = { generation: 9, root: "9".repeat(64) };
 
-async function search(model: ModelStore, offered: readonly GenerationId[], disks: readonly DiskShape[] = []) {
+async function search(
+  model: ModelStore,
+  offered: readonly GenerationId[],
+  disks: readonly DiskShape[] = [],
+  preferred: GenerationId | null = null,
+) {
   const warnings: string[] = [];
   const { core, key, store } = model;
   const warn = (message: string) => warnings.push(message);
-  const base = await findCommonBase({ core, key, store, offered, disks, warn });
+  const base = await findCommonBase({ core, key, store, offered, disks, warn, preferred });
   return { base, warnings };
 }
 
@@ -70,6 +75,17 @@ t.test("the newest generation that both have is the base, in whatever order it i
   t.strictSame(ownBaseOf(base), second);
   t.strictSame(warnings, []);
   t.equal(generationOf((await search(model, [idOf(third), idOf(first)])).base), 3);
+});
+
+t.test("a preferred generation is taken before newer ones, if both have it", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(2);
+  const [first, second, third] = (await model.store.list()).generations;
+  const all = [idOf(third), idOf(first), idOf(second)];
+  t.equal(generationOf((await search(model, all, [], idOf(second))).base), 2);
+  t.equal(generationOf((await search(model, [idOf(third), idOf(first)], [], idOf(second))).base), 3);
+  const otherRoot = { ...idOf(second), root: foreign.root };
+  t.equal(generationOf((await search(model, all, [], otherRoot)).base), 3, "a number alone is not enough");
 });
 
 t.test("digests of what only the peer has make a base, with the newest copy here under it", async (t) => {

@@ -16,6 +16,7 @@ t.test("what came before the connection was lost counts", async (t) => {
     legId,
     connection: server,
     timeoutMs: 60_000,
+    streams: 1,
     onIncoming: (incoming) => came.push(incoming),
     onGivenUp: () => t.fail("it is not given up"),
     warn: () => {},

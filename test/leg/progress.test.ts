@@ -10,6 +10,7 @@ const link = {
   wireBytes: 10,
   bytesPerSecond: 2.4,
   expectedDowntimeMs: 7.6,
+  throttlePercent: 0,
   remainingDiskBytes: 0,
   diskBulkShare: null,
 };
@@ -25,6 +26,7 @@ function ram(dirtySyncCount: number, remainingBytes: number): MigrationRam {
     mbps: 0,
     zeroPages: 0,
     normalPages: 0,
+    sentBytes: 0,
   };
 }
 
@@ -153,3 +155,17 @@ t.test(
     t.equal(leg.diskShare({ changedBytes: 4096, frameBytes: 5000 }), 1);
   },
 );
+
+t.test("what was read before the leg counts as its first pass while it is sent", async (t) => {
+  const { clock, events, leg } = progress(t);
+  leg.replaying(0, { wireBytes: 10, bytesPerSecond: null });
+  clock.now += 100;
+  leg.replaying(0.2, { wireBytes: 10, bytesPerSecond: 2.4 });
+  clock.now += 900;
+  leg.replaying(0.25, { wireBytes: 20, bytesPerSecond: 2.4 });
+  t.match(events, [
+    { event: "progress", phase: "first-pass", done: 0, round: 1, bytesPerSecond: 0, etaMs: null },
+    { done: 0.25, wireBytes: 20, bytesPerSecond: 2, elapsedMs: 1000, etaMs: 3000 },
+  ]);
+  t.equal(events.length, 2, "not more often than others");
+});

@@ -1,6 +1,8 @@
 import t from "tap";
 import {
   destinationTransitions,
+  keeperTransitions,
+  keepTransitions,
   type SourceState,
   StateMachine,
   sourceTransitions,
@@ -57,6 +59,17 @@ t.test("every state can be reached, and no state leads back", async (t) => {
   };
   check(sourceTransitions, "negotiating");
   check(destinationTransitions, "offered");
+  check(keepTransitions, "negotiating");
+  check(keeperTransitions, "offered");
+});
+
+t.test("a checkpoint can fail at each step but its last, and has no state of a handover", async (t) => {
+  for (const [state, next] of Object.entries(keepTransitions)) {
+    t.equal((next as string[]).includes("aborted"), state !== "kept" && state !== "aborted", state);
+  }
+  for (const state of ["released", "in-doubt", "completing", "owned", "running"]) {
+    t.notOk(state in keepTransitions || state in keeperTransitions, state);
+  }
 });
 
 t.test("a machine goes where its table allows and nowhere else", async (t) => {

@@ -61,7 +61,16 @@ async function receive(
   const { core, key, geometry, store } = stage.model;
   const host = await BlockHost.start(QEMU_BINARY, stage.runPath);
   const arriving = [{ ...shape, granularityBytes }];
-  const options = { core, key, images: store.images, legId: `leg-${number}`, disks: arriving, base, host };
+  const options = {
+    core,
+    key,
+    images: store.images,
+    legId: `leg-${number}`,
+    disks: arriving,
+    base,
+    host,
+    willRun: true,
+  };
   const disks = await DestinationDisks.begin(options);
   try {
     const frames: DiskFrames = async (writer, sequence) => {

@@ -6,12 +6,12 @@
  *   --all   many more states at each moment
  */
 
-import { parseArgs } from "node:util";
+import { readCommandLine } from "../command-line.ts";
 import { explore } from "./exploration.ts";
 import { record } from "./recorder.ts";
 import { scenarios } from "./scenarios.ts";
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = readCommandLine({
   allowPositionals: true,
   options: { all: { type: "boolean" }, seed: { type: "string", default: "1" } },
 });

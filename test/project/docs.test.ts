@@ -1,22 +1,31 @@
-/** Holds README.md, docs/PROTOCOL.md, docs/OPERATIONS.md and docs/DEPENDENCIES.md against the code. */
+/** Holds README.md, docs/PROTOCOL.md, docs/ERRORS.md and docs/DEPENDENCIES.md against the code. */
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { posix } from "node:path";
 import t from "tap";
 import { agentCommand } from "../../cli/commands/agent.ts";
+import { benchCommand } from "../../cli/commands/bench.ts";
 import { demoCommand } from "../../cli/commands/demo.ts";
+import { diffCommand } from "../../cli/commands/diff.ts";
 import { doctorCommand } from "../../cli/commands/doctor.ts";
+import { exportCommand } from "../../cli/commands/export.ts";
 import { generationCommands } from "../../cli/commands/generations.ts";
+import { importCommand } from "../../cli/commands/import.ts";
 import { initCommand } from "../../cli/commands/init.ts";
 import { inspectCommand } from "../../cli/commands/inspect.ts";
 import { migrateCommand } from "../../cli/commands/migrate.ts";
+import { pageCommand } from "../../cli/commands/page.ts";
 import { peerCommand } from "../../cli/commands/peer.ts";
+import { predictCommand } from "../../cli/commands/predict.ts";
+import { syncCommand } from "../../cli/commands/sync.ts";
 import { verifyCommand } from "../../cli/commands/verify.ts";
 import { vmCommands } from "../../cli/commands/vm.ts";
 import { ExitCode } from "../../cli/errors.ts";
 import {
   destinationTransitions,
+  keeperTransitions,
+  keepTransitions,
   sourceTransitions,
   type TransitionTable,
 } from "../../cli/leg/state-machine.ts";
@@ -25,25 +34,31 @@ import { projectFiles } from "./project-files.ts";
 
 const readme = readFileSync("README.md", "utf8");
 const protocol = readFileSync("docs/PROTOCOL.md", "utf8");
-const operations = readFileSync("docs/OPERATIONS.md", "utf8");
+const errors = readFileSync("docs/ERRORS.md", "utf8");
 
 t.test("README lists the commands of the program with their arguments and options", async (t) => {
-  const peer = peerCommand();
+  const groups = [peerCommand(), benchCommand()];
   const built = [
     initCommand(),
-    ...peer.commands,
+    ...groups.flatMap(({ commands }) => commands),
     agentCommand(),
     ...vmCommands(),
     migrateCommand(),
+    predictCommand(),
     doctorCommand(),
     ...generationCommands(),
+    syncCommand(),
     verifyCommand(),
     inspectCommand(),
+    pageCommand(),
+    diffCommand(),
+    exportCommand(),
+    importCommand(),
     demoCommand(),
   ];
   const inCode = built.map((command) => ({
     command: [
-      ...(peer.commands.includes(command) ? [peer.name()] : []),
+      ...groups.filter(({ commands }) => commands.includes(command)).map((group) => group.name()),
       command.name(),
       ...command.registeredArguments.map((one) => one.name().toUpperCase() + (one.variadic ? "…" : "")),
     ].join(" "),
@@ -116,13 +131,20 @@ t.test("PROTOCOL has both state tables", async (t) => {
   t.strictSame(transitionsIn(destination), plain(destinationTransitions));
 });
 
-t.test("messages that OPERATIONS explains are in the code", async (t) => {
+t.test("CHECKPOINTS has both state tables", async (t) => {
+  const section = sectionOf(readFileSync("docs/CHECKPOINTS.md", "utf8"), "## States");
+  const [source, destination] = section.split("Destination (");
+  t.strictSame(transitionsIn(source), plain(keepTransitions));
+  t.strictSame(transitionsIn(destination), plain(keeperTransitions));
+});
+
+t.test("messages that ERRORS explains are in the code", async (t) => {
   const code = ["cli", "src"]
     .flatMap((folder) => projectFiles(folder))
     .filter((path) => path.endsWith(".ts"))
     .map((path) => readFileSync(path, "utf8"))
     .join("\n");
-  const explained = rowsOf(operations, "## Errors and what to do", "message begins").flatMap(([first]) =>
+  const explained = rowsOf(errors, "## Errors and what to do", "message begins").flatMap(([first]) =>
     codeIn(first),
   );
   t.ok(explained.length > 0, "there are some");

@@ -112,7 +112,8 @@ t.test(
   async (t) => {
     const digest = "ab".repeat(32);
     const manifest: Manifest = {
-      format: 2,
+      // A seed has all fields that there are.
+      format: 3,
       vm: "web1",
       generation: 2,
       root: digest,
@@ -125,7 +126,8 @@ t.test(
       base: { generation: 1, root: digest },
       regions: [{ name: "pc.ram", kind: "ram", lengthBytes: pageBytes }],
       disks: [{ name: "disk0", lengthBytes: 512, image: "disk0-00000000" }],
-      deviceBytes: 1,
+      seed: true,
+      deviceBytes: 0,
       deviceDigest: digest,
       records: noRecords(),
       files: {

@@ -27,6 +27,7 @@ const TOOL_CONFIGURATION = [
   "knip.json",
   "tsconfig.json",
   "tsconfig.src.json",
+  "tsconfig.web.json",
 ];
 
 t.test("the top level holds the prescribed entries and tool configuration only", async (t) => {

@@ -13,14 +13,20 @@ interface Tally {
 
 const script = pathToFileURL(join(projectRoot, ".ci", "tap-tally.mjs")).href;
 const { createTally } = (await import(script)) as {
-  createTally: (listeners?: { onFailure?: (names: string[]) => void }) => {
+  createTally: (listeners?: {
+    onFailure?: (names: string[]) => void;
+    onSkip?: (names: string[], point: { skip: string }) => void;
+  }) => {
     write: (text: string) => void;
     end: () => Tally;
   };
 };
 
-function tallyTap(tap: string, failures: string[] = []): Tally {
-  const tally = createTally({ onFailure: (names) => failures.push(names.join(" > ")) });
+function tallyTap(tap: string, failures: string[] = [], skips: string[] = []): Tally {
+  const tally = createTally({
+    onFailure: (names) => failures.push(names.join(" > ")),
+    onSkip: (names, { skip }) => skips.push(`${names.join(" > ")}: ${skip}`),
+  });
   for (const character of tap) tally.write(character);
   return tally.end();
 }
@@ -106,12 +112,17 @@ t.test("skipped and todo tests are neither passed nor failed", async (t) => {
     1..2
 ok 1 - dist/test/a.test.js
 # Subtest: dist/test/b.test.js
-    ok 1 - no kvm # SKIP no kvm
+    ok 1 - nested # SKIP /dev/kvm is missing
     1..1
 ok 2 - dist/test/b.test.js
 1..2
 `;
-  t.strictSame(tallyTap(tap), { ...NOTHING, skipped: 2, todo: 1 });
+  const skips: string[] = [];
+  t.strictSame(tallyTap(tap, [], skips), { ...NOTHING, skipped: 2, todo: 1 });
+  t.strictSame(skips, [
+    "dist/test/a.test.js > no kvm: no kvm",
+    "dist/test/b.test.js > nested: /dev/kvm is missing",
+  ]);
 });
 
 t.test("output that is cut off or missing is a failed test", async (t) => {

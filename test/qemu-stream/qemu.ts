@@ -6,9 +6,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { QemuStreamDecoder } from "../../src/qemu-stream/index.ts";
-
-/** Command and first arguments, separated by spaces: another QEMU than the system's can be tested. */
-const COMMAND = (process.env["BFMIG_TEST_QEMU"] ?? "qemu-system-x86_64").split(" ");
+import { testQemu } from "../qemu/test-qemu.ts";
 
 /** A multiple of 8 KiB and not of 256 KiB: see the bug of QEMU 7.2 under TCG with aligned sizes. */
 const MEMORY_KIB = 32760;
@@ -44,16 +42,8 @@ export class Qemu {
       `${MEMORY_KIB}K`,
     ];
     const child = spawn(
-      COMMAND[0]!,
-      [
-        ...COMMAND.slice(1),
-        ...common,
-        "-machine",
-        machine,
-        "-qmp",
-        `unix:${qmp},server=on,wait=off`,
-        ...args,
-      ],
+      testQemu,
+      [...common, "-machine", machine, "-qmp", `unix:${qmp},server=on,wait=off`, ...args],
       { stdio: ["ignore", "ignore", "inherit"] },
     );
     const qemu = new Qemu(child, await connectRetrying(qmp, child));

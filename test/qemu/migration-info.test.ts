@@ -2,9 +2,11 @@ import t from "tap";
 import {
   decodeMigrationInfo,
   isFinal,
+  neutralThrottle,
   queryMigration,
   setCapabilities,
   setOutgoingParameters,
+  setThrottle,
 } from "../../cli/qemu/migration-info.ts";
 import { QmpClient } from "../../cli/qemu/qmp-client.ts";
 import { fakeQmpServer } from "./fake-qmp-server.ts";
@@ -59,6 +61,7 @@ t.test("query-migrate is decoded, and says none where there was none", async (t)
     totalMs: null,
     downtimeMs: null,
     expectedDowntimeMs: null,
+    throttlePercent: 0,
     ram: null,
   };
   t.same(await queryMigration(qmp), nothing);
@@ -86,7 +89,27 @@ t.test("query-migrate is decoded, and says none where there was none", async (t)
       mbps: 1.5,
       zeroPages: 0,
       normalPages: 0,
+      sentBytes: 0,
     },
+  });
+});
+
+t.test(
+  "pages that were sent are counted in bytes of memory, and a guest that is slowed down is seen",
+  async (t) => {
+    const ram = { duplicate: 3, normal: 2, "page-size": 4096 };
+    const info = decodeMigrationInfo({ status: "active", "cpu-throttle-percentage": 20, ram });
+    t.equal(info.throttlePercent, 20);
+    t.match(info.ram, { zeroPages: 3, normalPages: 2, sentBytes: 5 * 4096 });
+  },
+);
+
+t.test("how the guest is slowed down is told as QEMU names it", async (t) => {
+  const { qmp, sent } = await fixedAnswers(t, {});
+  await setThrottle(qmp, neutralThrottle);
+  t.same(sent[0], {
+    execute: "migrate-set-parameters",
+    arguments: { "cpu-throttle-initial": 1, "cpu-throttle-increment": 1, "max-cpu-throttle": 1 },
   });
 });
 

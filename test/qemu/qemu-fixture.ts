@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type QemuSpec, qemuArguments } from "../../cli/qemu/arguments.ts";
 import { launchQemu, type QemuProcess, qmpSocketPath } from "../../cli/qemu/process.ts";
+import { testMachine, testQemu } from "./test-qemu.ts";
 
-/** Another QEMU can be tried with this variable. */
-export const QEMU_BINARY = process.env["BFMIG_QEMU"] ?? "qemu-system-x86_64";
+/** The QEMU of these tests. */
+export const QEMU_BINARY = testQemu;
 
 /** Not a multiple of 256 KiB: QEMU 7.2 under TCG would lose guest writes by itself. */
 export const MEMORY_BYTES = 65528 * 1024;
@@ -28,7 +29,7 @@ export async function temporaryFolder(test: Teardown): Promise<string> {
 export function testArguments(runDir: string, changes: Partial<QemuSpec> = {}): string[] {
   return qemuArguments({
     name: "test",
-    machine: "pc-i440fx-7.2",
+    machine: testMachine,
     cpu: "qemu64",
     accel: ["tcg"],
     memoryBytes: MEMORY_BYTES,

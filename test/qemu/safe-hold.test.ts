@@ -37,6 +37,17 @@ t.test("a long hold lets QEMU send a little, reads it, and stops again", async (
   t.strictSame(calls.slice(4), ["resume", "full"], "QEMU's own limit is lifted again");
 });
 
+t.test("a hold that is meant to last is made at once, and told when it is complete", async (t) => {
+  const { calls, hold } = recorder();
+  await new Promise<void>((resolve) => hold.settle(resolve));
+  t.strictSame(calls, ["pause", "little", "resume", "pause"]);
+  t.ok(hold.isSlow);
+  hold.settle(() => t.fail("it is settled already"));
+  hold.release();
+  t.strictSame(calls.slice(4), ["resume", "full"]);
+  t.notOk(hold.isSlow);
+});
+
 t.test("after its end it never touches the migration again", async (t) => {
   const { calls, hold } = recorder();
   hold.hold();

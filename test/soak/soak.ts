@@ -8,13 +8,13 @@
  */
 
 import { appendFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { readCommandLine, refuse } from "../command-line.ts";
 import { FaultBed } from "../faults/fault-bed.ts";
 import { SeededRandom } from "../faults/seeded-random.ts";
 import { grows, keep, leaksFiles } from "./bounds.ts";
 import { type SoakLeg, soakLeg } from "./soak-leg.ts";
 
-const { values } = parseArgs({
+const { values } = readCommandLine({
   options: {
     legs: { type: "string", default: "200" },
     seed: { type: "string", default: String(Date.now() % 2 ** 31) },
@@ -23,8 +23,7 @@ const { values } = parseArgs({
 });
 const [count, seed] = [Number(values.legs), Number(values.seed)];
 if (!Number.isInteger(count) || count < 1 || !Number.isInteger(seed)) {
-  process.stderr.write("Cannot soak: --legs and --seed are whole numbers\n");
-  process.exit(2);
+  refuse("Cannot soak: --legs and --seed are whole numbers");
 }
 const mib = (bytes: number) => Math.round(bytes / 2 ** 20);
 

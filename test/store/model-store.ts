@@ -67,11 +67,11 @@ export class ModelStore {
     return this.geometry.totalPages * page;
   }
 
-  /** Writes the next generation: `memory` as QEMU would send it, on the newest generation or in full. */
+  /** Writes the next generation: `memory` as QEMU would send it, on `base` or in full; a seed if `device` is null. */
   async add(
     memory: Uint8Array,
     base: StoredGeneration | null = null,
-    device = "device",
+    device: string | null = "device",
     given: readonly ModelDisk[] | DiskFrames = [],
   ): Promise<StoredGeneration> {
     const { generations } = await this.store.list();
@@ -106,15 +106,15 @@ export class ModelStore {
         const at = (region.firstPage + i) * page;
         const bytes = memory.subarray(at, at + page);
         core.bytes().set(bytes, incoming);
-        if (bytes.every((byte) => byte === 0)) encoder.zeroPage(region.index, i);
+        if (core.raw.isZero(incoming, page) === 1) encoder.zeroPage(region.index, i);
         else encoder.page(region.index, i, incoming);
       }
     }
     encoder.flush();
     const disks = typeof given === "function" ? await given(writer, sequence) : given;
-    const state = new TextEncoder().encode(device);
+    const state = new TextEncoder().encode(device ?? "");
     const digest = core.blake3(state, key);
-    const frames = encodeDeviceFrames(core, state, sequence.next);
+    const frames = device === null ? [] : encodeDeviceFrames(core, state, sequence.next);
     const root = digests.root(digest, disks);
     const start = {
       vm,
@@ -125,6 +125,7 @@ export class ModelStore {
       createdAt: "2024-01-01T00:00:00.000Z",
       machine: "pc-i440fx-7.2",
       accelerator: "tcg" as const,
+      ...(device === null && ({ seed: true } as const)),
     };
     const manifest = await writer.finish(start, {
       digests: digests.digests,

@@ -1,8 +1,9 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import type { StoredGeneration } from "../../cli/store/generation-reader.ts";
 import { Holders } from "../../cli/store/holders.ts";
-import { expendable, prune } from "../../cli/store/retention.ts";
+import { expendable, keptGenerations, prune } from "../../cli/store/retention.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
 import { addImage, addOverlay, diskOf } from "./model-disks.ts";
 import { firstMemory, ModelStore, page } from "./model-store.ts";
@@ -19,6 +20,46 @@ t.test("what the newest generations stand on stays", async (t) => {
   t.strictSame(expendable(all, 99), []);
   t.strictSame(expendable([], 3), []);
 });
+
+t.test(
+  "seeds push nothing out that can be restarted, and only the newest is kept for its own sake",
+  async (t) => {
+    const model = await ModelStore.create(t.testdir());
+    const memory = firstMemory(model.memoryBytes);
+    const numbers = (generations: readonly StoredGeneration[]) =>
+      generations.map(({ manifest }) => manifest.generation);
+    const add = (base: StoredGeneration | null, device: string | null) => model.add(memory, base, device);
+    const one = await add(null, "device");
+    const two = await add(one, "device");
+    const three = await add(two, null);
+    const four = await add(three, null);
+    const five = await add(null, null);
+    const all = [one, two, three, four, five];
+    t.strictSame(numbers(keptGenerations(all, 1)), [2, 5]);
+    t.strictSame(numbers(keptGenerations(all, 2)), [1, 2, 5]);
+    t.strictSame(numbers(keptGenerations(all.slice(0, 4), 1)), [2, 4]);
+    t.strictSame(numbers(keptGenerations([three], 1)), [3], "it is all that there is");
+    t.strictSame(expendable(all, 2), [3, 4], "nothing stands on these any more");
+    t.strictSame(expendable(all.slice(0, 4), 2), [], "generation 4 stands on 3");
+    const six = await add(five, "device");
+    t.strictSame(
+      numbers(keptGenerations([...all, six], 1)),
+      [6],
+      "what is newer than the seed can be restarted",
+    );
+    t.strictSame(expendable([...all, six], 1), [1, 2, 3, 4], "but stands on it");
+    t.strictSame(await prune(model.core, model.key, model.store, 1), [4, 3, 2, 1]);
+    const report = await verifyPaths([model.storePath]);
+    t.strictSame(report.findings, []);
+    t.match(report.vms[0], {
+      newestRestorable: 6,
+      generations: [
+        { generation: 5, seed: true, intact: true, restorable: false },
+        { generation: 6, seed: false, intact: true, restorable: true },
+      ],
+    });
+  },
+);
 
 t.test("pruning removes the rest and leaves a store without findings", async (t) => {
   const model = await ModelStore.create(t.testdir());

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { verifyCommand } from "../../cli/commands/verify.ts";
@@ -55,4 +55,36 @@ t.test("the key can be named, also several times", async (t) => {
   t.equal((await runInTest(t, verifyCommand(), "--key", key, model.storePath)).code, 0);
   t.equal((await runInTest(t, verifyCommand(), "--key", other, "--key", key, model.storePath)).code, 0);
   t.equal((await runInTest(t, verifyCommand(), "--key", other, model.storePath)).code, 5);
+});
+
+t.test("however many jobs, the same is said; numbers that are none are wrong use", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const [first] = await model.addChain(2);
+  const path = join(first.directory, "ram.img");
+  const image = readFileSync(path);
+  image[4 * 4096] ^= 1;
+  writeFileSync(path, image);
+  const one = await runInTest(t, verifyCommand(), "--jobs", "1", model.storePath);
+  t.equal(one.code, 5);
+  t.match(one.lines[0], /pc\.ram page 4, byte 16384: the page's content/);
+  for (const jobs of ["2", "3"]) {
+    const several = await runInTest(t, verifyCommand(), "--jobs", jobs, model.storePath);
+    t.strictSame(several, one, `${jobs} jobs`);
+  }
+  for (const jobs of ["0", "65", "1.5", "x"]) {
+    const command = verifyCommand().configureOutput({ writeErr: () => {} });
+    await t.rejects(
+      runInTest(t, command, "--jobs", jobs, model.storePath),
+      /whole number from 1 to 64/,
+      jobs,
+    );
+  }
+});
+
+t.test("progress as JSON says what is done and how long the rest will take", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  await model.addChain(1);
+  const { lines } = await runInTest(t, verifyCommand(), "--json", model.storePath);
+  const progress = lines.map((line) => JSON.parse(line)).filter(({ event }) => event === "progress");
+  t.match(progress[0], { vm: "web1", generation: 1, doneBytes: 0, totalBytes: Number, etaMs: null });
 });

@@ -2,6 +2,7 @@ import { mock } from "node:test";
 import t from "tap";
 import { type Incoming, maxWebSocketMessage } from "../../cli/wan/connection.ts";
 import type { Message } from "../../cli/wan/messages.ts";
+import { Pacer } from "../../cli/wan/pacer.ts";
 import { endsAs } from "../store/operation-errors.ts";
 import { connectionPair } from "./connection-pair.ts";
 
@@ -17,7 +18,7 @@ function label(incoming: Incoming): string {
 for (const rate of [null, 1 << 20]) {
   t.test(`frames and messages arrive in order, ${rate ? "rate limited" : "unlimited"}`, async (t) => {
     const { a, b } = await connectionPair(t);
-    if (rate !== null) a.limitRate(rate);
+    if (rate !== null) a.paceWith(new Pacer(rate));
     const expected: string[] = [];
     for (let i = 0; i < 60; i++) {
       if (i % 4 === 0) a.send(ack(i));
@@ -120,7 +121,7 @@ t.test("a wait ends when the connection is lost, and the loss is told once", asy
 
 t.test("close sends what the rate still holds back", async (t) => {
   const { a, b } = await connectionPair(t);
-  a.limitRate(1000);
+  a.paceWith(new Pacer(1000));
   for (let i = 0; i < 20; i++) a.sendFrame(new Uint8Array(5000).fill(i));
   a.send(ack(20));
   a.close();
@@ -165,4 +166,14 @@ t.test("bytes that follow no protocol end the connection, not the program", asyn
     await t.rejects(b.next(10_000), { ...endsAs("failed"), message: reason }, what);
     t.notOk(b.isOpen, what);
   }
+});
+
+t.test("a round trip is measured; a lost connection has none", async (t) => {
+  const { a, b } = await connectionPair(t);
+  const found = await Promise.all([a.roundTripMs(10_000), a.roundTripMs(10_000), b.roundTripMs(10_000)]);
+  for (const ms of found) t.ok(ms !== null && ms > 0);
+  const waiting = a.roundTripMs(10_000);
+  a.fail("cut");
+  t.equal(await waiting, null);
+  t.equal(await a.roundTripMs(10_000), null);
 });

@@ -20,7 +20,17 @@ const messages: Record<string, Record<string, unknown>> = {
   challenge: { type: "challenge", protocol: 1, nonce: hex },
   hello: { type: "hello", protocol: 1, site: "a", nonce: hex, mac: hex },
   welcome: { type: "welcome", site: "b", mac: hex },
-  prepare: { type: "prepare", leg, vm, ramBlock: "pc.ram", epoch: 5, key: hex, linkTimeoutMs: 600_000 },
+  prepare: {
+    type: "prepare",
+    purpose: "handover",
+    leg,
+    vm,
+    ramBlock: "pc.ram",
+    epoch: 5,
+    key: hex,
+    linkTimeoutMs: 600_000,
+    streams: 4,
+  },
   offer: { type: "offer", have: [id] },
   begin: {
     type: "begin",
@@ -30,16 +40,21 @@ const messages: Record<string, Record<string, unknown>> = {
     regions: [{ name: "pc.ram", kind: "ram", lengthBytes: 4096 }],
   },
   ack: { type: "ack", sequence: 7 },
-  finish: { type: "finish", root: hex, sequence: 9 },
+  finish: { type: "finish", root: hex, sequence: 9, ageMs: 0 },
   prepared: { type: "prepared", root: hex },
   commit: { type: "commit", epoch: 6 },
   running: { type: "running", epoch: 6 },
+  keep: { type: "keep" },
+  kept: { type: "kept", generation: 4 },
   holder: { type: "holder", site: "c", id, deviceDigest: null, frames: 0 },
   noted: { type: "noted" },
   settle: { type: "settle", vm: "web1", epoch: 6 },
   settled: { type: "settled", vm: "web1", epoch: 6, outcome: "owned", newest: 6 },
   resume: { type: "resume", leg, vm: "web1", messages: 1 },
   resumed: { type: "resumed", leg, messages: 2, sequence: 17 },
+  join: { type: "join", leg, vm: "web1", stream: 3 },
+  joined: { type: "joined", leg, stream: 3 },
+  arrived: { type: "arrived", frames: 1 },
   claims: { type: "claims", claims: [{ vm: "web1", state: "owned", epoch: 5, leg }] },
   claimed: { type: "claimed", claims: [] },
   abort: { type: "abort", reason: "failed", message: "because" },
@@ -54,6 +69,18 @@ t.test("a leg may not wait for its link for ever, and claims have a limit", asyn
   const [claim] = claims["claims"] as object[];
   t.throws(() => decode({ ...claims, claims: new Array(513).fill(claim) }), FormatError);
   t.throws(() => decode({ ...claims, claims: [{ ...claim, path: "/etc" }] }), FormatError);
+});
+
+t.test("a leg has 1 to 16 connections", async (t) => {
+  const { prepare, join, joined } = messages;
+  for (const streams of [0, 17, 1.5, -1, undefined, "4"]) {
+    t.throws(() => decode({ ...prepare, streams }), FormatError, `${streams}`);
+  }
+  for (const streams of [1, 16]) t.match(decode({ ...prepare, streams }), { streams });
+  for (const stream of [0, 16, -1, 1.5, undefined]) {
+    t.throws(() => decode({ ...join, stream }), FormatError, `${stream}`);
+    t.throws(() => decode({ ...joined, stream }), FormatError, `${stream}`);
+  }
 });
 
 t.test("every message comes back as it was sent", async (t) => {

@@ -1,40 +1,15 @@
-/** LZ4 blocks: a decoder that checks everything byte by byte, and an encoder that tries every earlier position. */
+/** LZ4 blocks: the naive decoder, and an encoder that tries every earlier position. */
+
+import { FormatError } from "../../../src/errors.ts";
+import { naiveLz4Decode } from "../../../src/verify/naive-lz4.ts";
 
 /** The `length` bytes of a block that may refer back to `history`, or null if anything is wrong with it. */
-export function lz4DecodeTwin(
-  block: Uint8Array,
-  length: number,
-  history = new Uint8Array(0),
-): Uint8Array | null {
-  const end = history.length + length;
-  const out = new Uint8Array(end);
-  out.set(history);
-  let written = history.length;
-  let at = 0;
-  const more = (nibble: number): number => {
-    let sum = nibble;
-    if (nibble < 15) return sum;
-    for (;;) {
-      const byte = block[at++];
-      if (byte === undefined) return Number.NaN;
-      sum += byte;
-      if (byte < 255) return sum;
-    }
-  };
-  for (;;) {
-    const token = block[at++];
-    if (token === undefined) return null;
-    const literals = more(token >> 4);
-    if (!(literals <= block.length - at) || written + literals > end) return null;
-    for (let i = 0; i < literals; i++) out[written++] = block[at++]!;
-    if (at === block.length) return written === end ? out.slice(history.length) : null;
-    if (block.length - at < 2) return null;
-    const distance = block[at]! | (block[at + 1]! << 8);
-    at += 2;
-    if (distance === 0 || distance > written) return null;
-    const match = more(token & 15) + 4;
-    if (!(written + match <= end)) return null;
-    for (let i = 0; i < match; i++, written++) out[written] = out[written - distance]!;
+export function lz4DecodeTwin(block: Uint8Array, length: number, history?: Uint8Array): Uint8Array | null {
+  try {
+    return naiveLz4Decode(block, length, history);
+  } catch (error) {
+    if (error instanceof FormatError) return null;
+    throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Frames made by our own encoders: what a delta of RAM and a disk consists of. */
 
+import { wasmZstd } from "../../../cli/zstd.ts";
 import { concatBytes } from "../../../src/bytes.ts";
 import type { Core } from "../../../src/core.ts";
 import { encodeDeviceFrames } from "../../../src/delta/device-frames.ts";
@@ -24,9 +25,11 @@ export function basePage(page: number): Uint8Array {
   return page % 3 === 1 ? noise(pageBytes, page + 1, 3) : noise(pageBytes, page + 1);
 }
 
-/** A frame for each kind of record, one with several, and one for the disk. */
-export function pageFrames(core: Core, firstSequence = 1): Uint8Array[] {
-  const encoder = new PageEncoder(core);
+const zstd = await wasmZstd();
+
+/** A frame for each kind of record, one with several, and one for the disk; with `inZstd` compressed with zstd. */
+export function pageFrames(core: Core, firstSequence = 1, inZstd = false): Uint8Array[] {
+  const encoder = new PageEncoder(core, () => (inZstd ? (plain) => zstd.compress(plain, 3) : null));
   const [content, base] = [core.allocate(pageBytes), core.allocate(pageBytes)];
   const add = (page: number, bytes: Uint8Array, under: Uint8Array | null) => {
     core.bytes().set(bytes, content);
@@ -92,11 +95,16 @@ export function delta(core: Core): Uint8Array {
   ]);
 }
 
-/** Device state, in one frame and in several. */
+/** The device state of the base. */
+export const baseDevice = noise(40_000, 9, 5);
+
+/** Device state, in one frame and in several, by itself and against the base's. */
 export function deviceRuns(core: Core): Uint8Array[] {
   const short = encodeDeviceFrames(core, noise(600, 1, 4), 1);
   const [first, second] = encodeDeviceFrames(core, new Uint8Array((1 << 18) + 9), 1);
-  return [concatBytes(short), concatBytes([first, second])];
+  const changed = concatBytes([noise(50, 3), baseDevice.subarray(0, 30_000), noise(90, 4)]);
+  const based = encodeDeviceFrames(core, changed, 1, baseDevice);
+  return [concatBytes(short), concatBytes([first, second]), concatBytes(based)];
 }
 
 /** Digests that differ in none, some and all places, over `pages` pages. */

@@ -66,7 +66,7 @@ export async function pages(): Promise<Target> {
     name: "pages",
     core,
     coreBytesMax: 64 << 20,
-    seeds: pageFrames(core),
+    seeds: [...pageFrames(core), ...pageFrames(core, 1, true)],
     mutate: (input, other, random) => mutateFrames(core, input, other, random),
     run: (input) => {
       let seen = "";

@@ -1,0 +1,168 @@
+/**
+ * Chooses what compresses a leg's frames, from the link and the CPU as they are measured: that with the highest rate of
+ * plain bytes,
+ *
+ *     min(what the link delivers / compressed share, share of a core × speed of compression)
+ *
+ * so LZ4 on fast links, and zstd on slow ones, at a level that grows as the link gets slower. What another codec would
+ * make of a payload is tried now and then on the payload itself.
+ */
+
+import { performance } from "node:perf_hooks";
+import type { Core } from "../../src/core.ts";
+import type { PayloadCompressor } from "../../src/delta/frame.ts";
+import {
+  type CodecLevel,
+  type CodecPlan,
+  type CodecSample,
+  codecLevels,
+  isTelling,
+  plainPlan,
+  runCodec,
+} from "./codec-run.ts";
+
+/** Until the link is known bytes count more than the CPU. */
+const firstLevel: CodecLevel = 3;
+/** Levels above this pay only while the link is busy. */
+const idleLevel: CodecLevel = 3;
+/** What compression may have of this thread: it also reads, compares, stores and sends. */
+const coreShare = 0.5;
+/** Another codec must promise this much more. */
+const hysteresis = 1.03;
+/** Time that a payload of 256 KiB may take: QEMU and the peer wait meanwhile. */
+const longestMs = 10;
+const payloadBytes = 256 * 1024;
+/** Share of a new measurement in the average. */
+const freshness = 0.25;
+/** Payloads between two trials; the first few are all used. */
+const trialEvery = 16;
+/** Frames between two trials of zstd while it promises less than this share of what LZ4 does. */
+const farTrialEvery = 64;
+const farShare = 0.6;
+const firstTrials = 4;
+
+/** The link, as it is now. */
+export interface LinkView {
+  /** What it delivers; null before that is known. */
+  bytesPerSecond(): number | null;
+  /** True while enough waits for it that its rate is its own, not ours. */
+  isBusy(): boolean;
+  /** What compression may have of other threads, in cores; null, or without it: half of this thread. */
+  cores?(): number | null;
+}
+
+/** Follows one leg. */
+export class CodecChoice {
+  private readonly core: Core;
+  private readonly link: LinkView;
+  private readonly clock: () => number;
+  private readonly measured = new Map<CodecLevel, Omit<CodecSample, "level">>();
+  private level: CodecLevel;
+  private frames = 0;
+  private payloads = 0;
+
+  /** Without a zstd in the core all frames are for LZ4. `clock` gives milliseconds. */
+  constructor(core: Core, link: LinkView, clock: () => number = () => performance.now()) {
+    this.core = core;
+    this.link = link;
+    this.clock = clock;
+    this.level = core.zstd === null ? 0 : firstLevel;
+  }
+
+  /** The choice now: 0 for LZ4, else the level of zstd. */
+  get current(): number {
+    return this.level;
+  }
+
+  /** What compresses the next frame; null: the core's LZ4. */
+  readonly choose = (): PayloadCompressor | null => {
+    if (this.core.zstd === null) return null;
+    this.frames++;
+    this.level = this.best();
+    if (this.level !== 0) return this.compressorOf(this.level);
+    // LZ4 works page by page: only a frame for zstd has a payload to compare on.
+    return this.isZstdTrial ? this.compressorOf(1) : null;
+  };
+
+  /** The same for a batch that another thread encodes: `learn` is to be told what that measured. */
+  plan(): CodecPlan {
+    if (this.core.zstd === null) return plainPlan;
+    this.frames++;
+    this.level = this.best();
+    const { level } = this;
+    const first = level === 0 && this.isZstdTrial ? 1 : level;
+    return { level, firstLevel: first, tried: first !== 0 && this.isTrial() ? this.worthTrying(first) : [] };
+  }
+
+  /** Takes what a codec made of a payload. */
+  readonly learn = ({ level, speed, share }: CodecSample): void => {
+    const before = this.measured.get(level);
+    this.measured.set(level, { speed: mix(before?.speed, speed), share: mix(before?.share, share) });
+  };
+
+  private compressorOf(level: CodecLevel): PayloadCompressor {
+    return (plain) => {
+      if (isTelling(plain) && this.isTrial())
+        for (const other of this.worthTrying(level)) this.run(other, plain);
+      return this.run(level, plain) as Uint8Array;
+    };
+  }
+
+  private isTrial(): boolean {
+    const before = this.payloads++;
+    return before < firstTrials || before % trialEvery === 0;
+  }
+
+  /** LZ4, and a neighbour: a smaller one if the link is what limits, else a faster one. */
+  private worthTrying(level: CodecLevel): CodecLevel[] {
+    const at = codecLevels.indexOf(level);
+    const now = this.measured.get(level);
+    const rate = this.link.bytesPerSecond();
+    const isLinkSlow = !now || rate === null || rate / now.share < this.cores * now.speed * 1000;
+    const neighbour = codecLevels[isLinkSlow ? at + 1 : at - 1];
+    const tried: CodecLevel[] = [0];
+    if (neighbour && (!isLinkSlow || (this.link.isBusy() && this.isShort(level, 2)))) tried.push(neighbour);
+    return tried;
+  }
+
+  private run(level: CodecLevel, plain: Uint8Array): Uint8Array | null {
+    return runCodec(this.core, level, plain, this.clock, this.learn);
+  }
+
+  private get cores(): number {
+    return this.link.cores?.() ?? coreShare;
+  }
+
+  private best(): CodecLevel {
+    const rate = this.link.bytesPerSecond();
+    if (rate === null || this.measured.size === 0) return this.level;
+    const most = this.link.isBusy() ? codecLevels[codecLevels.length - 1] : idleLevel;
+    const promise = (level: CodecLevel) => (level > most ? 0 : this.promise(level, rate));
+    const best = codecLevels.reduce((best, level) => (promise(level) > promise(best) ? level : best));
+    return promise(best) > hysteresis * promise(this.level) ? best : this.level;
+  }
+
+  /** Plain bytes a second; 0 if the level is not known, or takes too long. */
+  private promise(level: CodecLevel, rate: number): number {
+    const found = this.measured.get(level);
+    if (!found || (level !== 0 && !this.isShort(level, 1))) return 0;
+    return Math.min(rate / found.share, this.cores * found.speed * 1000);
+  }
+
+  /** While LZ4 is used: what zstd would make of this frame is to be seen, less often the less it promises. */
+  private get isZstdTrial(): boolean {
+    const rate = this.link.bytesPerSecond() ?? 0;
+    const isFar = this.measured.has(1) && this.promise(1, rate) < farShare * this.promise(0, rate);
+    return this.frames % (isFar ? farTrialEvery : trialEvery) === 0;
+  }
+
+  /** True if a payload of full size takes at most one `part` of the longest time at this level. */
+  private isShort(level: CodecLevel, part: number): boolean {
+    const found = this.measured.get(level);
+    return found !== undefined && payloadBytes / found.speed <= longestMs / part;
+  }
+}
+
+function mix(before: number | undefined, now: number): number {
+  return before === undefined ? now : before + freshness * (now - before);
+}

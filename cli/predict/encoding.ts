@@ -1,0 +1,77 @@
+/**
+ * How long the pages of a leg are encoded, from how fast a sample of them was: by one thread, and on a first leg by others
+ * too as soon as one has encoded so much and is what limits the leg.
+ */
+
+import { availableParallelism } from "node:os";
+import { threadsAfterBytes } from "../leg/encode-route.ts";
+import type { LegRecord } from "../store/leg-history.ts";
+import { middle } from "./middle.ts";
+
+/** A sample's encoding where none was tried, in bytes a second. */
+export const usualEncoding = 80e6;
+
+/** How much longer a leg encodes its pages than a sample of them takes by itself. */
+export interface EncodingFactors {
+  /** By one thread, which reads, stores and sends meanwhile. */
+  readonly alone: number;
+  /** With others. */
+  readonly together: number;
+}
+
+/** What a leg encodes. Bytes, and bytes a second of a sample of it. */
+export interface EncodedLoad {
+  readonly kind: "first" | "return";
+  readonly changedBytes: number;
+  readonly sampleBytesPerSecond: number | null;
+}
+
+/** What is taken for granted as long as no leg has told; it counts like one leg afterwards. */
+const usualAlone = 1.2;
+const usualTogether = availableParallelism() > 1 ? 0.9 : usualAlone;
+/** With less than this share of its bytes encoded by several threads a leg says nothing of them. */
+const tellingShare = 0.5;
+
+/** Seconds. */
+export function encodingSeconds(load: EncodedLoad, factors: EncodingFactors): number {
+  const { alone, together } = sampleSeconds(load);
+  return alone * factors.alone + together * factors.together;
+}
+
+/** A leg, with the seconds that it has encoded; null where something else has limited it. */
+export type EncodedLeg = readonly [leg: LegRecord, seconds: number | null];
+
+/** Learns from legs. */
+export function learnEncoding(legs: readonly EncodedLeg[]): EncodingFactors {
+  const telling = legs.flatMap(([leg, seconds]) =>
+    seconds === null || leg.encodeBytesPerSecond === null ? [] : [{ ...sampleSeconds(loadOf(leg)), seconds }],
+  );
+  const alone = middle([
+    usualAlone,
+    ...telling.map((leg) => (leg.together === 0 && leg.alone > 0 ? leg.seconds / leg.alone : null)),
+  ]) as number;
+  const together = middle([
+    usualTogether,
+    ...telling.map((leg) =>
+      leg.together > tellingShare * (leg.alone + leg.together)
+        ? Math.max(0, leg.seconds - leg.alone * alone) / leg.together
+        : null,
+    ),
+  ]) as number;
+  return { alone, together };
+}
+
+/** What a leg encoded, as it is remembered. */
+export function loadOf({ kind, changedBytes, encodeBytesPerSecond }: LegRecord): EncodedLoad {
+  return { kind, changedBytes, sampleBytesPerSecond: encodeBytesPerSecond };
+}
+
+/** What the sample's speed would make of the part of each. */
+function sampleSeconds({ kind, changedBytes, sampleBytesPerSecond }: EncodedLoad): {
+  readonly alone: number;
+  readonly together: number;
+} {
+  const speed = sampleBytesPerSecond ?? usualEncoding;
+  const aloneBytes = kind === "first" ? Math.min(changedBytes, threadsAfterBytes) : changedBytes;
+  return { alone: aloneBytes / speed, together: (changedBytes - aloneBytes) / speed };
+}
