@@ -50,10 +50,13 @@ class Guest {
   }
 
   /** Boots a guest that dirties 4 MiB again and again, and stores its state as generation 1. */
-  static async boot(test: Teardown & Tap): Promise<{ guest: Guest; first: StoredGeneration }> {
+  static async boot(
+    test: Teardown & Tap,
+    { dirtyPagesPerTick = 20 } = {},
+  ): Promise<{ guest: Guest; first: StoredGeneration }> {
     const folder = await temporaryFolder(test);
     const bootPath = join(folder, "guest.img");
-    await writeFile(bootPath, bootImage({ fillBytes, workingSetBytes: 4 * MIB, dirtyPagesPerTick: 20 }));
+    await writeFile(bootPath, bootImage({ fillBytes, workingSetBytes: 4 * MIB, dirtyPagesPerTick }));
     const guest = new Guest(folder, await ModelStore.create(folder, "web1"), bootPath);
     test.teardown(() => guest.process?.kill());
     guest.process = await launchGuest(folder, MEMORY_BYTES, bootPath, null);
@@ -169,7 +172,7 @@ t.test(
   "every page that is not compared is the base's, however the guest writes meanwhile",
   needsLinux,
   async (t) => {
-    const { guest, first } = await Guest.boot(t);
+    const { guest, first } = await Guest.boot(t, { dirtyPagesPerTick: 1000 });
     await guest.restart(first);
     const { core } = guest.model;
     const content = new GenerationContent(core, first);
@@ -207,6 +210,8 @@ t.test(
       });
       const outgoing = await startOutgoing(guest.qemu.qmp, {
         socketPath: join(guest.folder, "out.sock"),
+        // Below what the guest writes, so that QEMU goes on with passes.
+        maxBandwidthBytesPerSecond: 64 * MIB,
         onData: (chunk) => {
           unwritten.received();
           window.push(chunk);
@@ -216,8 +221,10 @@ t.test(
       const writing = guest.change(round % 2 === 0 ? "rewrite" : "increment", 1024 * round, 1500);
       const until = (2 + round) * fillBytes * 0.6;
       while (window.receivedBytes < until && outgoing.status !== "pre-switchover") await sleep(5);
-      await writing;
+      // If QEMU has stopped the VM, its guest answers only when it runs again.
+      await Promise.race([writing, outgoing.preSwitchover]);
       await outgoing.abort();
+      await writing;
       mapping.pages.close();
       t.strictSame(wrong, [], `round ${round}: all are what the base has`);
     }
