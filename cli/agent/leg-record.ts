@@ -54,7 +54,7 @@ export async function recordLeg(
     deviceWireBytes: measured.deviceWireBytes,
     ageSeconds: measured.commonSince === null ? null : Math.max(0, (beganAt - measured.commonSince) / 1000),
     bytesPerSecond,
-    rttMs: report ? report.link.link.rttSeconds * 1000 : measured.rttMs,
+    rttMs: roundTripOf(report, measured.rttMs),
     givenBytesPerSecond: report?.link.givenBytesPerSecond ?? null,
     limitBytesPerSecond: limit,
     initialBytes: initialBytesOf(measured.start, bytesPerSecond, measured.rttMs),
@@ -63,4 +63,9 @@ export async function recordLeg(
     learnedLegs: report?.learnedLegs ?? 0,
   };
   await new LegHistory(vm.store.path).add(record);
+}
+
+/** What was remembered or assumed before the leg would be taken for measured by the next one: then its frames tell. */
+function roundTripOf(report: PredictionReport | null, measuredMs: number | null): number | null {
+  return report?.link.isRttOfNow ? report.link.link.rttSeconds * 1000 : measuredMs;
 }

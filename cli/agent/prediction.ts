@@ -61,8 +61,9 @@ export function predictLegOf(
   effort: keyof typeof probeEfforts,
 ): Promise<PredictionReport> {
   requireLink(planned.link);
-  // The leg that waits for this takes it over meanwhile.
+  // The leg that waits for this takes both over meanwhile: the standing migration and the connection.
   const isStanding = vm.tracking.standing?.state === "held";
+  const pinged = pingPeer(agent, planned.to, effort);
   return vm.predicting(async () => {
     const begun = performance.now();
     const qemu = vm.requireQemu();
@@ -77,7 +78,7 @@ export function predictLegOf(
       hasDisks: vm.definition.disks.length > 0,
     });
     // Before anything that would keep this process from hearing the answer.
-    const pingMs = await pingPeer(agent, to, effort);
+    const pingMs = await pinged;
     const link = linkFigures({
       given: planned.link,
       configured: agent.config.peers[to]?.link,

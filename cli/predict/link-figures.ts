@@ -30,6 +30,8 @@ export interface LinkFigures {
   /** In words: where rate and round trip come from. */
   readonly rateFrom: string;
   readonly rttFrom: string;
+  /** True if the round trip is of this leg's link as it is now: measured, or given. */
+  readonly isRttOfNow: boolean;
 }
 
 /** Sources of figures. */
@@ -126,6 +128,7 @@ export function linkFigures(sources: LinkSources): LinkFigures {
     givenBytesPerSecond: saidRate === null ? null : saidRate / 8,
     rateFrom: rate.rateFrom,
     rttFrom: rtt.from,
+    isRttOfNow: given.rttMs !== null || sources.pingMs !== null,
   };
 }
 

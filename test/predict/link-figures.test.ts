@@ -13,7 +13,7 @@ const sources: LinkSources = {
 
 t.test("without anything known the link is a guess that says so, wide", async (t) => {
   const found = linkFigures(sources);
-  t.match(found, { rateFrom: /^assumed/, rttFrom: /^assumed/, givenBytesPerSecond: null });
+  t.match(found, { rateFrom: /^assumed/, rttFrom: /^assumed/, isRttOfNow: false, givenBytesPerSecond: null });
   t.ok(found.rateSpread > 1.5);
   t.equal(found.link.bytesPerSecond, 12.5e6);
 });
@@ -35,7 +35,8 @@ t.test("what the operator says counts first, then what legs measured, then the c
   const said = linkFigures({ ...sources, configured, legs, given, pingMs: 42 });
   t.match(said, { rateFrom: "given", rttFrom: "given", givenBytesPerSecond: 125e6 });
   t.match(said.link, { bytesPerSecond: 125e6, rttSeconds: 0.005, lossShare: 0.01 });
-  t.equal(linkFigures({ ...sources, configured, legs, pingMs: 42 }).rttFrom, "measured now");
+  const pinged = linkFigures({ ...sources, configured, legs, pingMs: 42 });
+  t.match(pinged, { rttFrom: "measured now", isRttOfNow: true });
 });
 
 t.test("a leg under a limit says nothing of the link, and a limit holds", async (t) => {

@@ -24,6 +24,7 @@ const link: LinkFigures = {
   givenBytesPerSecond: null,
   rateFrom: "given",
   rttFrom: "given",
+  isRttOfNow: true,
 };
 const inputs = (part: Partial<PredictionInputs> = {}): PredictionInputs => ({
   kind: "return",
