@@ -12,7 +12,7 @@ import {
 } from "../../src/predict/index.ts";
 import type { LegRecord } from "../store/leg-history.ts";
 import { type EncodingFactors, encodingSeconds, learnEncoding, loadOf, usualEncoding } from "./encoding.ts";
-import { busyRate, shownRate } from "./link-rate.ts";
+import { busyRate, shownRate, shownStart } from "./link-rate.ts";
 import { middle, upper } from "./middle.ts";
 
 /** Legs of the same way that count, the newest ones. */
@@ -28,8 +28,8 @@ const tellingLegs = 2;
 const handoverRoundTrips = 1.5;
 /** The peer's word that the VM runs is on its way. */
 const lastRoundTrips = 0.5;
-/** The peer was waited for, and not the prediction, if its answer came so much later. */
-const tellingMs = 10;
+/** The peer was waited for, and not the prediction, if its answer came so much later: a busy process is late as well. */
+const tellingMs = 30;
 /** A first pass that took this much longer than the link needed was limited by the host. */
 const hostLimited = 1.5;
 
@@ -159,7 +159,7 @@ function transferOf(leg: LegRecord, legs: readonly LegRecord[]): number | null {
   const rate = rateOf(leg, legs);
   if (rate === null || rate < 1) return null;
   const carried = leg.pageWireBytes + leg.diskWireBytes;
-  const initialBytes = upper(legs.map((one) => one.initialBytes)) ?? plainLink.initialBytes;
+  const initialBytes = shownStart(legs) ?? plainLink.initialBytes;
   return transferSeconds(carried, linkOf(rate, leg.rttMs ?? 0, initialBytes));
 }
 

@@ -7,8 +7,8 @@ import { type LinkModel, plainLink } from "../../src/predict/index.ts";
 import { formatRate, formatTime } from "../config/units.ts";
 import { OperationError } from "../errors.ts";
 import type { VmLeg } from "./learned.ts";
-import { shownEfficiency, shownRate } from "./link-rate.ts";
-import { middle, upper } from "./middle.ts";
+import { shownEfficiency, shownRate, shownStart } from "./link-rate.ts";
+import { middle } from "./middle.ts";
 
 /** What the operator gives for one prediction. */
 export interface GivenLink {
@@ -121,7 +121,7 @@ export function linkFigures(sources: LinkSources): LinkFigures {
       // Windows that large are normal where rates were measured: what was reached counts.
       windowBytes: rate.rateFrom.startsWith("measured") ? 1 << 28 : 16 << 20,
       // Where the host had nothing to send yet a start looks slower than the link is.
-      initialBytes: upper(legs.map((leg) => leg.initialBytes)) ?? plainLink.initialBytes,
+      initialBytes: shownStart(legs) ?? plainLink.initialBytes,
     },
     rateSpread: rate.rateSpread,
     rttSpread: rtt.spread,

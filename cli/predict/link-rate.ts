@@ -7,6 +7,8 @@ import { upper } from "./middle.ts";
 const tellingSeconds = 1;
 /** Beyond this share of what somebody has said the link carries, he or the leg was wrong. */
 const possibleShare = 1.2;
+/** Share of the longest round trip from which on a way counts as a long one. */
+const longWay = 0.5;
 
 /** In bytes a second: what three of four legs that kept the link busy did not exceed, else the most that a leg has shown; null of nothing. */
 export function shownRate(legs: readonly LegRecord[]): number | null {
@@ -31,6 +33,16 @@ export function shownEfficiency(legs: readonly LegRecord[]): number | null {
     return given === null || rate === null || rate > possibleShare * given ? [] : [rate / given];
   });
   return shares.length === 0 ? null : Math.min(1, Math.max(...shares));
+}
+
+/**
+ * I: what three of four starts do not exceed, in bytes; null if none tells. A host that is late looks like a slow start, the more
+ * the shorter the way is: only legs over the longer ways count.
+ */
+export function shownStart(legs: readonly LegRecord[]): number | null {
+  const telling = legs.filter((leg) => leg.initialBytes !== null && leg.rttMs !== null);
+  const longest = Math.max(0, ...telling.map((leg) => leg.rttMs ?? 0));
+  return upper(telling.filter((leg) => (leg.rttMs ?? 0) >= longWay * longest).map((leg) => leg.initialBytes));
 }
 
 function mostShown(legs: readonly LegRecord[]): number | null {

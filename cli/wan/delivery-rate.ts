@@ -38,6 +38,8 @@ const fullFlight = 0.75;
 
 /** So much is several times what TCP sends at once at first. */
 const tellingBytes = 96 * 1024;
+/** They tell if the sender had them within this share of a round trip. */
+const tellingShare = 0.5;
 
 interface Sample {
   readonly at: number;
@@ -66,7 +68,10 @@ export class DeliveryRate {
   deliveredBytes = 0;
   /** Shortest time between a frame and its acknowledgement; Infinity before the first one. */
   minRttMs = Number.POSITIVE_INFINITY;
-  /** The first bytes that were acknowledged, enough of them to tell how a connection starts, and the time from the first frame. */
+  /**
+   * The first bytes that were acknowledged, enough of them to tell how a connection starts, and the time from the first
+   * frame. Null if they were handed over one after the other: then the time says what the sender had, not what TCP let go.
+   */
   start: { readonly bytes: number; readonly ms: number } | null = null;
   private beganAt: number | null = null;
   private readonly inFlight = new Map<number, InFlight>();
@@ -116,8 +121,8 @@ export class DeliveryRate {
     if (newest === null || oldest === null) return;
     this.unacknowledgedBytes -= bytes;
     this.deliveredBytes += bytes;
-    if (this.start === null && this.deliveredBytes >= tellingBytes)
-      this.start = { bytes: this.deliveredBytes, ms: now - (this.beganAt ?? now) };
+    const hadTold = this.deliveredBytes - bytes >= tellingBytes;
+    if (!hadTold && this.deliveredBytes >= tellingBytes) this.start = this.startUntil(newest, now);
     const since = this.lastDelivery ?? now;
     // The first frame of a flight also waits for the path: only from one acknowledgement to the next the link shows.
     if (!newest.isAppLimited && oldest.sentAt < since) this.mean.add(bytes, now - since);
@@ -186,6 +191,12 @@ export class DeliveryRate {
       if (sample.at >= oldest) best = Math.max(best, sample.bytesPerSecond);
     }
     return best > 0 ? best : null;
+  }
+
+  private startUntil(newest: InFlight, now: number): { bytes: number; ms: number } | null {
+    const beganAt = this.beganAt ?? now;
+    const isAtOnce = newest.sentAt - beganAt <= tellingShare * this.minRttMs;
+    return isAtOnce ? { bytes: this.deliveredBytes, ms: now - beganAt } : null;
   }
 
   private sample(frame: InFlight, now: number): void {

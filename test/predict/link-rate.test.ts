@@ -1,5 +1,5 @@
 import t from "tap";
-import { busyRate, shownEfficiency, shownRate } from "../../cli/predict/link-rate.ts";
+import { busyRate, shownEfficiency, shownRate, shownStart } from "../../cli/predict/link-rate.ts";
 import { legOf } from "./leg-records.ts";
 
 /** A leg that measured a rate, and had as much to send as takes so many seconds at it. */
@@ -39,4 +39,20 @@ t.test("of what was said that a link carries, legs had a share", async (t) => {
   t.equal(shownEfficiency([shown(50e6, 2, 10e6)]), null, "what was said is wrong");
   const limited = { ...shown(5e6, 2, 10e6), limitBytesPerSecond: 5e6 };
   t.equal(shownEfficiency([limited]), null, "a limit of the leg's own says nothing of the link");
+});
+
+t.test("starts over short ways do not count: there the host shows, not TCP", async (t) => {
+  const start = (rttMs: number | null, initialBytes: number | null) => legOf({ rttMs, initialBytes });
+  t.equal(shownStart([]), null);
+  t.equal(shownStart([start(100, null), start(null, 1e5)]), null);
+  const legs = [
+    start(10, 14_480),
+    start(12, 14_480),
+    start(120, 200_000),
+    start(100, 500_000),
+    start(61, 150_000),
+  ];
+  t.equal(shownStart(legs), 500_000, "three of four do not exceed it");
+  t.equal(shownStart([...legs, start(90, null)]), 500_000, "one that does not tell is none of them");
+  t.equal(shownStart(legs.slice(0, 2)), 14_480, "where all are short there is nothing else");
 });

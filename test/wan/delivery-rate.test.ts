@@ -172,4 +172,12 @@ t.test("how long the first bytes took is kept", async (t) => {
   rate.sent(3, 60_000, 1160);
   rate.acknowledged(3, 1300);
   t.same(rate.start, { bytes: 120_000, ms: 150 });
+  const late = new DeliveryRate();
+  late.sent(1, 60_000, 1000);
+  late.sent(2, 60_000, 1060);
+  late.acknowledged(1, 1100);
+  late.acknowledged(2, 1160);
+  late.sent(3, 200_000, 1161);
+  late.acknowledged(3, 1261);
+  t.equal(late.start, null, "the sender had them one after the other");
 });
