@@ -1,6 +1,6 @@
 /** How long runs will take, roughly: what is printed before they begin. */
 
-import { type Experiment, isOwn, type Method } from "./plan.ts";
+import { type Experiment, isReturn, type Method } from "./plan.ts";
 
 const mebibyte = 2 ** 20;
 /** Of a guest's boot and its workload's start, and of reading files until its memory is full, under TCG. */
@@ -17,6 +17,7 @@ const wireShare: Readonly<Record<Method, number>> = {
   "multifd-zstd": 0.4,
   "bfmig-first": 0.4,
   "bfmig-return": 0.03,
+  "bfmig-standing": 0.03,
 };
 /** What rounds add where it changes much: many runs of QEMU's go on until they are given up. */
 const busyFactor = 2;
@@ -28,13 +29,12 @@ export function estimateSessionMs(runs: readonly Experiment[]): number {
   const [first] = runs;
   if (first === undefined) return 0;
   const ageing = first.age === "aged" ? first.memoryMiB * ageingMsPerMiB : 0;
-  const isWithoutFirst = isOwn(first.method) && first.method !== "bfmig-first";
-  const firstLeg = isWithoutFirst ? [{ ...first, method: "bfmig-first", awayMs: null } as const] : [];
+  const firstLeg = isReturn(first.method) ? [{ ...first, method: "bfmig-first", awayMs: null } as const] : [];
   return [...firstLeg, ...runs].reduce((sum, run) => sum + runMs(run), bootMs + ageing);
 }
 
 function runMs({ workload, memoryMiB, age, link, method, awayMs }: Experiment): number {
-  const factor = workload === "idle" || workload === "web" || method === "bfmig-return" ? 1 : busyFactor;
+  const factor = workload === "idle" || workload === "web" || isReturn(method) ? 1 : busyFactor;
   const bytes = memoryMiB * mebibyte * filled[age] * wireShare[method] * factor;
   const sending = (1000 * bytes) / Math.min(link.bitsPerSecond / 8, localBytesPerSecond);
   return aroundRunMs + (awayMs ?? 0) + sending + 10 * link.rttMs;

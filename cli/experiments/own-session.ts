@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Estimate } from "../../src/predict/index.ts";
 import type { MigrateDone } from "../agent/migrate.ts";
+import type { TrackingReport } from "../agent/tracking-report.ts";
 import { guestName, safeMemoryBytes, Testbed } from "../demo/testbed.ts";
 import { OperationError } from "../errors.ts";
 import { copyDataDisk, dataDiskBytes } from "./data-disk.ts";
@@ -14,7 +15,7 @@ import { checkAge, GuestDriver } from "./guest-driver.ts";
 import { diskNode } from "./guest-process.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { nonZeroShare } from "./memory-share.ts";
-import { type Experiment, experimentName } from "./plan.ts";
+import { type Experiment, experimentName, isReturn } from "./plan.ts";
 import type { ExperimentRecord } from "./record.ts";
 import { monitorArguments, monitorPath, RunLog, switchoverOf } from "./run-log.ts";
 import { type Measured, recorded, type SessionContext } from "./session.ts";
@@ -73,7 +74,7 @@ async function runLegs(wanted: readonly Experiment[], driver: GuestDriver, runni
   const { context, testbed } = running;
   const { signal, tell, onRecord } = context;
   const [one] = wanted as [Experiment];
-  const legs: Experiment[] = wanted.filter(({ method }) => method === "bfmig-return");
+  const legs: Experiment[] = wanted.filter(({ method }) => isReturn(method));
   legs.unshift({ ...one, method: "bfmig-first", awayMs: null });
   let [from, to]: readonly [string, string] = siteNames;
   let arrivedAtMs = performance.now();
@@ -81,6 +82,8 @@ async function runLegs(wanted: readonly Experiment[], driver: GuestDriver, runni
     signal.throwIfAborted();
     tell(experimentName(leg));
     if (leg.awayMs !== null) {
+      // First, since asking for it makes QEMU measure for a second.
+      if (leg.method === "bfmig-standing") await untilStanding(testbed, from, signal);
       const leftMs = arrivedAtMs + leg.awayMs - performance.now();
       await sleep(Math.max(0, leftMs), undefined, { signal });
     }
@@ -104,7 +107,7 @@ async function makeTestbed(
   folder: string,
   context: SessionContext,
 ): Promise<Testbed> {
-  const { workload, memoryMiB, link } = experiment;
+  const { workload, memoryMiB, link, method } = experiment;
   const { guest, qemuBinary } = context;
   const disk = workload === "postgres" ? join(folder, "disk.img") : null;
   if (disk !== null) await copyDataDisk(await context.dataDisk(), disk);
@@ -118,6 +121,7 @@ async function makeTestbed(
     qemuBinary,
     guest: (consolePath) => experimentGuestArguments(guest, consolePath),
     moreArguments: monitorArguments,
+    tracking: method === "bfmig-standing" ? "standing" : "scan",
     disks: disk === null ? [] : [{ id: diskNode, file: disk, format: "raw" }],
   });
 }
@@ -142,6 +146,9 @@ async function measure(running: Running, leg: Experiment, from: string, to: stri
   const body = { vm: guestName, to, downtimeLimitMs, timeoutMs, bitsPerSecond: null };
   try {
     const done = (await testbed.site(from).ask("migrate", body, () => {}, signal)) as unknown as MigrateDone;
+    if (leg.method === "bfmig-standing" && done.tracking !== "standing") {
+      throw new OperationError("failed", "Cannot measure the leg: it lost its standing migration");
+    }
     const wire = (await wireBytes(testbed)) - wireBefore;
     const { stopAtMs, runAtMs } = await soon(
       "the VM's events",
@@ -157,7 +164,7 @@ async function measure(running: Running, leg: Experiment, from: string, to: stri
       wireBytes: wire,
       converged: true,
       predicted: predictionOf(done),
-      changedShare: leg.method === "bfmig-return" ? changedShare(done, memoryBytes) : null,
+      changedShare: isReturn(leg.method) ? changedShare(done, memoryBytes) : null,
     };
   } catch (error) {
     signal.throwIfAborted();
@@ -205,10 +212,23 @@ async function wireBytes(testbed: Testbed): Promise<number> {
 }
 
 /** Waits for what comes within moments. */
-async function soon<T>(what: string, look: () => T | null, signal: AbortSignal): Promise<T> {
+/** Resolves when the VM has a standing migration to come back with. */
+async function untilStanding(testbed: Testbed, site: string, signal: AbortSignal): Promise<void> {
+  const look = async () => {
+    const shown = await testbed.site(site).ask("show", { vm: guestName });
+    return (shown["tracking"] as TrackingReport).mode === "standing" || null;
+  };
+  await soon("a standing migration", look, signal);
+}
+
+async function soon<T>(
+  what: string,
+  look: () => T | null | Promise<T | null>,
+  signal: AbortSignal,
+): Promise<T> {
   const deadline = Date.now() + eventTimeoutMs;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== null) return found;
     if (Date.now() > deadline)
       throw new OperationError("failed", `Cannot measure the leg: ${what} did not come`);

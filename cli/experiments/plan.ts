@@ -1,7 +1,8 @@
 /**
  * Which runs there are to be made: each moves one guest with one method over one link. Those that one booted guest serves
  * are a session: QEMU's methods over all links, one after the other; or ours over one link, the first leg and then the
- * ways back, since a first leg needs a site that has nothing of the guest yet.
+ * ways back, since a first leg needs a site that has nothing of the guest yet. Ways back with a standing migration are a
+ * session of their own, as a VM has one or has none.
  */
 
 import type { ExperimentRecord, methods, workloads } from "./record.ts";
@@ -24,7 +25,7 @@ export interface Experiment {
   readonly age: Age;
   readonly link: LinkShape;
   readonly method: Method;
-  /** How long the guest works before this leg where it has come to; null unless the method is a return. */
+  /** How long the guest works before this leg where it has come to; null unless the method is a way back. */
   readonly awayMs: number | null;
   /** Counted from 1. */
   readonly repeat: number;
@@ -65,7 +66,8 @@ const slow: LinkShape = { bitsPerSecond: 50e6, rttMs: 200 };
 const middle: LinkShape = { bitsPerSecond: 100e6, rttMs: 40 };
 const fast: LinkShape = { bitsPerSecond: 1000e6, rttMs: 10 };
 
-const allMethods = ["precopy", "xbzrle", "multifd-zstd", "bfmig-first", "bfmig-return"] as const;
+const scanMethods = ["precopy", "xbzrle", "multifd-zstd", "bfmig-first", "bfmig-return"] as const;
+const allMethods = [...scanMethods, "bfmig-standing"] as const;
 const fewMethods = ["precopy", "multifd-zstd", "bfmig-first", "bfmig-return"] as const;
 const fullAwaysMs = [10_000, 60_000, 300_000];
 /** Of the links between the sizes: that the targets name comes first. */
@@ -75,13 +77,13 @@ const large = {
   memoryMiB: 1024,
   age: "aged",
   links: fullLinks,
-  methods: allMethods,
+  methods: scanMethods,
   awaysMs: fullAwaysMs,
 } as const;
 const fullCells: readonly Cell[] = [
-  { ...large, workload: "idle" },
-  { ...large, workload: "web" },
-  { ...large, workload: "redis" },
+  { ...large, workload: "idle", methods: allMethods },
+  { ...large, workload: "web", methods: allMethods },
+  { ...large, workload: "redis", methods: allMethods },
   { ...large, workload: "postgres" },
   { ...large, workload: "compile" },
   ...[500, 2000, 8000].map(
@@ -104,7 +106,14 @@ const small = {
 } as const;
 /** The first ones are those that are made unless others are asked for. */
 const quickCells: readonly Cell[] = [
-  { ...small, workload: "idle", memoryMiB: 512, age: "aged", methods: allMethods, awaysMs: [10_000, 30_000] },
+  {
+    ...small,
+    workload: "idle",
+    memoryMiB: 512,
+    age: "aged",
+    methods: scanMethods,
+    awaysMs: [10_000, 30_000],
+  },
   { ...small, workload: "idle" },
   { ...small, workload: "redis", memoryMiB: 512, age: "aged", links: [fast] },
   { ...small, workload: "postgres", links: [fast] },
@@ -115,8 +124,13 @@ const quickCells: readonly Cell[] = [
 const quickCellsByDefault = 4;
 
 /** Whether a method is one of ours. */
-export function isOwn(method: Method): method is "bfmig-first" | "bfmig-return" {
-  return method === "bfmig-first" || method === "bfmig-return";
+export function isOwn(method: Method): boolean {
+  return method === "bfmig-first" || isReturn(method);
+}
+
+/** Whether a method is a way back to a site that the guest was at before. */
+export function isReturn(method: Method): method is "bfmig-return" | "bfmig-standing" {
+  return method === "bfmig-return" || method === "bfmig-standing";
 }
 
 /** All sessions, whole repeats one after the other: whoever stops early has something of everything. */
@@ -198,13 +212,13 @@ function sessionsOf(cell: Cell, repeat: number): Session[] {
   const qemu = links.flatMap((link) =>
     methods.filter((method) => !isOwn(method)).map((method) => ({ ...guest, link, method, awayMs: null })),
   );
-  const own = links.map((link): Experiment[] => [
-    ...(methods.includes("bfmig-first")
-      ? [{ ...guest, link, method: "bfmig-first", awayMs: null } as const]
-      : []),
-    ...(methods.includes("bfmig-return")
-      ? awaysMs.map((awayMs) => ({ ...guest, link, method: "bfmig-return", awayMs }) as const)
-      : []),
+  const back = (link: LinkShape, method: Method) =>
+    methods.includes(method) ? awaysMs.map((awayMs) => ({ ...guest, link, method, awayMs })) : [];
+  const first = (link: LinkShape): Experiment[] =>
+    methods.includes("bfmig-first") ? [{ ...guest, link, method: "bfmig-first", awayMs: null }] : [];
+  const own = links.flatMap((link) => [
+    [...first(link), ...back(link, "bfmig-return")],
+    back(link, "bfmig-standing"),
   ]);
   return [qemu, ...own].filter((runs) => runs.length > 0).map((experiments) => ({ experiments }));
 }

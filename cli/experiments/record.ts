@@ -8,7 +8,14 @@ import { z } from "zod";
 /** What the guest does while it moves. */
 export const workloads = ["idle", "redis", "web", "compile", "postgres", "dirtier"] as const;
 /** How it is moved. */
-export const methods = ["precopy", "xbzrle", "multifd-zstd", "bfmig-first", "bfmig-return"] as const;
+export const methods = [
+  "precopy",
+  "xbzrle",
+  "multifd-zstd",
+  "bfmig-first",
+  "bfmig-return",
+  "bfmig-standing",
+] as const;
 
 const amount = z.number().nonnegative();
 const range = z.strictObject({ value: amount, low: amount, high: amount });
@@ -27,7 +34,7 @@ export const recordSchema = z.strictObject({
   diskBytes: amount,
   link: z.strictObject({ bitsPerSecond: amount, rttMs: amount }),
   method: z.enum(methods),
-  /** Of a return leg: how long the guest was away before it; null for others. */
+  /** Of a way back: how long the guest was away before it; null for others. */
   awayMs: amount.nullable(),
   /** Counted from 1. */
   repeat: z.number().int().min(1),

@@ -6,6 +6,7 @@ import {
   experimentName,
   experimentOf,
   isOwn,
+  isReturn,
   linkLabel,
   missingOf,
   type PlanOptions,
@@ -25,6 +26,9 @@ const full: PlanOptions = {
   repeats: 2,
 };
 const quick: PlanOptions = { ...full, quick: true, repeats: 1 };
+/** Standing migrations are measured with few workloads: they change how the first pass is read, not what is sent. */
+const hasMethod = (workload: Experiment["workload"], method: Experiment["method"]) =>
+  method !== "bfmig-standing" || ["idle", "web", "redis"].includes(workload);
 const runsOf = (options: PlanOptions) => planSessions(options).flatMap(({ experiments }) => experiments);
 
 t.test("the full plan has every workload by every method over every link, each run once", async (t) => {
@@ -35,12 +39,12 @@ t.test("the full plan has every workload by every method over every link, each r
       const links = runs.filter((run) => run.workload === workload && run.method === method);
       t.strictSame(
         [...new Set(links.map(({ link }) => linkLabel(link)))].sort(),
-        ["100/40", "1000/10", "50/200"],
+        hasMethod(workload, method) ? ["100/40", "1000/10", "50/200"] : [],
         `${workload} ${method}`,
       );
     }
   }
-  t.ok(runs.every(({ method, awayMs }) => (method === "bfmig-return") === (awayMs !== null)));
+  t.ok(runs.every(({ method, awayMs }) => isReturn(method) === (awayMs !== null)));
   t.ok(runs.every((run) => (run.workload === "dirtier") === (run.dirtyPagesPerSecond !== null)));
   const half = runs.length / 2;
   t.ok(
@@ -57,7 +61,7 @@ t.test("a part of the plan: sizes, ages, and other times away", async (t) => {
   });
   t.ok(runs.length > 0);
   t.ok(runs.every(({ memoryMiB, age }) => memoryMiB === 1024 && age === "aged"));
-  const aways = new Set(runs.filter((run) => run.method === "bfmig-return").map((run) => run.awayMs));
+  const aways = new Set(runs.filter((run) => isReturn(run.method)).map((run) => run.awayMs));
   t.strictSame([...aways], [20_000]);
   const large = runsOf({ ...quick, memoriesMiB: [512] });
   t.ok(large.every(({ memoryMiB }) => memoryMiB === 512));
@@ -78,6 +82,11 @@ t.test("a session has one guest and one way to move it, the first leg before the
     t.ok(experiments.every(({ method }) => isOwn(method) === isOwn(first.method)));
     if (!isOwn(first.method)) continue;
     t.equal(new Set(experiments.map(({ link }) => linkLabel(link))).size, 1);
+    const standing = experiments.filter(({ method }) => method === "bfmig-standing");
+    if (standing.length > 0) {
+      t.equal(standing.length, experiments.length, "a VM has a standing migration or has none");
+      continue;
+    }
     t.equal(first.method, "bfmig-first");
     t.ok(experiments.slice(1).every(({ method }) => method === "bfmig-return"));
   }

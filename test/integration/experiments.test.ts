@@ -68,6 +68,18 @@ t.test("a Linux guest with redis is moved by QEMU, by a first leg of ours, and c
   t.ok(Number(back.changedShare) > 0 && Number(back.changedShare) < 0.5);
 });
 
+t.test("it also comes back from a standing migration", async (t) => {
+  const shapeOfRun = { ...shape, workload: "idle", dirtyPagesPerSecond: null, link: fast } as const;
+  const records = await run([{ ...shapeOfRun, method: "bfmig-standing", awayMs: 1000 }]);
+  t.match(
+    records,
+    [{ method: "bfmig-standing", awayMs: 1000, converged: true }],
+    "the first leg is not told",
+  );
+  const [back] = records as [ExperimentRecord];
+  t.ok(Number(back.changedShare) > 0 && Number(back.changedShare) < 0.2, `${back.changedShare}`);
+});
+
 t.test("a guest that changes more than the link carries is given up, and runs on", async (t) => {
   const dirtier = { ...shape, workload: "dirtier", dirtyPagesPerSecond: 2000 } as const;
   const link = { bitsPerSecond: 30e6, rttMs: 2 };

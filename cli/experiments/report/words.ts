@@ -14,6 +14,7 @@ const methodNames: Record<ExperimentRecord["method"], string> = {
   "multifd-zstd": "QEMU multifd, zstd",
   "bfmig-first": "bfmig, first leg",
   "bfmig-return": "bfmig, return leg",
+  "bfmig-standing": "bfmig, return leg, standing migration",
 };
 
 /** `bfmig, return leg`. */

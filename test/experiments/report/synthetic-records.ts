@@ -1,5 +1,6 @@
 /** Made-up runs as the experiments would give them, for tests of the report. Nothing was measured. */
 
+import { isReturn } from "../../../cli/experiments/plan.ts";
 import { type ExperimentRecord, methods, workloads } from "../../../cli/experiments/record.ts";
 import { SeededRandom } from "../../faults/seeded-random.ts";
 
@@ -58,11 +59,7 @@ export function syntheticRecords(options: { readonly quick?: boolean } = {}): Ex
       for (const memoryBytes of quick ? [2 ** 28] : [2 ** 29, 2 ** 30, 2 ** 31])
         for (const age of quick ? (["aged"] as const) : (["fresh", "aged"] as const))
           for (const method of methods)
-            for (const awayMs of method === "bfmig-return"
-              ? quick
-                ? [20e3]
-                : [60e3, 300e3, 1800e3]
-              : [null])
+            for (const awayMs of isReturn(method) ? (quick ? [20e3] : [60e3, 300e3, 1800e3]) : [null])
               for (let repeat = 1; repeat <= (quick ? 1 : 5); repeat++)
                 records.push(run({ link, workload, memoryBytes, age, method, awayMs, repeat }));
   return records;
@@ -80,6 +77,7 @@ export function syntheticRecords(options: { readonly quick?: boolean } = {}): Ex
       "multifd-zstd": 0.45,
       "bfmig-first": 0.42,
       "bfmig-return": 0.4,
+      "bfmig-standing": 0.4,
     }[method];
     const rounds = 1 + limits[workload] * noise(0.3);
     const wireBytes = Math.round((full * changed * encoded + 3e5) * rounds * noise(0.03));

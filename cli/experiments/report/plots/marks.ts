@@ -51,6 +51,7 @@ const methodMarks: Record<ExperimentRecord["method"], Mark> = {
   "multifd-zstd": { colour: colour("purple"), path: shapes.diamond },
   "bfmig-first": { colour: colour("blue"), path: shapes.ring },
   "bfmig-return": { colour: colour("red"), path: shapes.disc },
+  "bfmig-standing": { colour: colour("green"), path: shapes.plus },
 };
 
 /** The mark of a method, the same in all plots. */
