@@ -103,7 +103,7 @@ export function learn(legs: readonly VmLeg[], way: LegWay): Learned {
     },
     encoding,
     predictSeconds: middle(legs.map(predictionOf)) ?? defaults.predictSeconds,
-    askSeconds: Math.max(0, middle(legs.map(askingOf)) ?? defaults.askSeconds),
+    askSeconds: Math.min(middle(legs.map(askingOf)) ?? defaults.askSeconds, ...legs.map(mostAskingOf)),
     messages: learnMessages(legs),
     deviceBytes: learnDevice(legs, way),
     legs: legs.length,
@@ -233,6 +233,11 @@ function predictionOf({ predictionMs }: LegRecord): number | null {
 function askingOf({ measured: { negotiatedMs }, predictionMs, rttMs }: LegRecord): number | null {
   if (rttMs === null || (predictionMs !== null && negotiatedMs < predictionMs + tellingMs)) return null;
   return Math.max(0, negotiatedMs - rttMs) / 1000;
+}
+
+/** Whatever a leg has waited for, it had the peer's answer by then. */
+function mostAskingOf({ measured: { negotiatedMs }, rttMs }: LegRecord): number {
+  return rttMs === null ? Number.POSITIVE_INFINITY : Math.max(0, negotiatedMs - rttMs) / 1000;
 }
 
 function activateOf({ measured, rttMs, deviceWireBytes, bytesPerSecond }: LegRecord): number {

@@ -61,15 +61,17 @@ export interface MemoryProbe {
 export interface ProbeEffort {
   /** For a look at a sample of the pages. */
   readonly lookMs: number;
+  /** Most pages that are encoded: of a way back, and of a first leg, which takes long enough and depends on how fast that is. */
   readonly encodedPages: number;
+  readonly encodedFirstPages: number;
   /** Between two looks at the same pages. */
   readonly watchMs: number;
 }
 
 /** While a leg waits, and when somebody has asked. */
 export const probeEfforts = {
-  quick: { lookMs: 60, encodedPages: 384, watchMs: 120 },
-  thorough: { lookMs: 500, encodedPages: 2048, watchMs: 1000 },
+  quick: { lookMs: 60, encodedPages: 384, encodedFirstPages: 1024, watchMs: 120 },
+  thorough: { lookMs: 500, encodedPages: 2048, encodedFirstPages: 2048, watchMs: 1000 },
 } as const;
 
 /** Measures. Rejects where the process ends meanwhile. */
@@ -112,11 +114,12 @@ export async function measureMemory(probe: MemoryProbe): Promise<MemoryFacts> {
     const sampled = look.digests.size;
     const scale = sampled === 0 ? 0 : look.ownPages / sampled;
     const changedPages = changedOwn.length * scale + changedMapped.length;
-    changedOwn = thin(changedOwn, effort.encodedPages);
+    const most = base.mode === "nothing" ? effort.encodedFirstPages : effort.encodedPages;
+    changedOwn = thin(changedOwn, most);
     const perSample = changedOwn.length === 0 ? 0 : (changedPages - changedMapped.length) / changedOwn.length;
     const mappedSample = thin(
       changedMapped,
-      perSample === 0 ? effort.encodedPages : Math.ceil(changedMapped.length / perSample),
+      perSample === 0 ? most : Math.ceil(changedMapped.length / perSample),
     );
     encoding.warmUp();
     const first = await encoding.encode(

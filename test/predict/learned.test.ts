@@ -70,6 +70,11 @@ t.test("what a leg waits for before its first page is its prediction, or the pee
   const { predictSeconds, askSeconds } = learn([waited], way);
   t.ok(close(predictSeconds, 0.25));
   t.equal(askSeconds, found.askSeconds, "the peer's answer was there long before");
+  const soon = legOf({ predictionMs: 100, measured: { ...legOf().measured, negotiatedMs: 95 } });
+  t.ok(
+    close(learn([soon, legOf({ measured: { ...soon.measured, negotiatedMs: 300 } })], way).askSeconds, 0.055),
+    "never more than a leg has waited",
+  );
 });
 
 t.test("legs to the same peer count, or all if there are none", async (t) => {

@@ -59,7 +59,7 @@ t.test("a first leg's facts: what is filled travels, as dense as it is", async (
   memory.fill(100, 1000);
   for (let page = 2000; page < 2100; page++) memory.contents.set(page, new Uint8Array(pageBytes));
   const probe = { core, key, memory: asGuest(memory), base: nothing, mapped: null, before: null };
-  const effort = { lookMs: 5000, encodedPages: 400, watchMs: 0 };
+  const effort = { lookMs: 5000, encodedPages: 400, encodedFirstPages: 400, watchMs: 0 };
   const facts = await measureMemory({ ...probe, bytesPerSecond: 12.5e6, effort });
   t.equal(facts.filledBytes, 1000 * pageBytes);
   t.equal(facts.changedBytes, 1000 * pageBytes);
@@ -90,7 +90,7 @@ t.test("a return leg's facts: what differs from the digests, whole if only those
     own,
     ownDigests: digests.digests.slice(),
   };
-  const effort = { lookMs: 5000, encodedPages: 400, watchMs: 0 };
+  const effort = { lookMs: 5000, encodedPages: 400, encodedFirstPages: 400, watchMs: 0 };
   const probe = { core, key, memory: asGuest(memory), base, mapped: null, before: null };
   const facts = await measureMemory({ ...probe, bytesPerSecond: 12.5e6, effort });
   t.equal(facts.changedBytes, 300 * pageBytes);
@@ -106,7 +106,7 @@ t.test("with little time a part stands for the whole, and says how uncertain it 
   t.ok(look.share < 1 && look.digests.size < 1000, "one step");
   t.ok(Math.abs(look.digests.size / look.share - 4000) < 100);
   const probe = { core, key, memory: asGuest(memory), base: nothing, mapped: null, before: null };
-  const effort = { lookMs: 0, encodedPages: 64, watchMs: 0 };
+  const effort = { lookMs: 0, encodedPages: 64, encodedFirstPages: 64, watchMs: 0 };
   const facts = await measureMemory({ ...probe, bytesPerSecond: 1e6, effort });
   t.equal(facts.changedBytes, 4000 * pageBytes, "all of the sample had changed");
   t.ok(facts.changedDeviation > 0);
