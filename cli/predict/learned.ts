@@ -33,6 +33,8 @@ const tellingMs = 30;
 /** A first pass that took this much longer than the link needed was limited by the host. */
 const hostLimited = 1.5;
 
+/** Memories of less than this share of the largest one say little of how fast they are compared. */
+const largeMemory = 0.5;
 /** A leg with less than this share of the memory to encode says nothing of how long that takes. */
 const encodedShare = 0.3;
 
@@ -84,11 +86,12 @@ export function legsTowards(legs: readonly VmLeg[], to: string): readonly VmLeg[
 export function learn(legs: readonly VmLeg[], way: LegWay): Learned {
   const compare = compareSpeed(legs);
   const encoding = learnEncoding(legs.map((leg) => [leg, encodedSeconds(leg, legs, compare)] as const));
-  const activate = middle(legs.map(activateOf)) ?? defaults.activateSeconds;
-  const fixedTimes = (some: readonly LegRecord[]) =>
-    middle(some.map((leg) => fixedOf(leg, legs, compare, encoding)));
   // Exports and bitmaps of disks take their time whatever is on them.
   const alike = legs.filter((leg) => leg.disks > 0 === way.hasDisks);
+  const activate =
+    middle((alike.length >= tellingLegs ? alike : legs).map(activateOf)) ?? defaults.activateSeconds;
+  const fixedTimes = (some: readonly LegRecord[]) =>
+    middle(some.map((leg) => fixedOf(leg, legs, compare, encoding)));
   const fixed =
     (alike.length >= tellingLegs ? fixedTimes(alike) : null) ??
     (fixedTimes(legs) ?? defaults.fixedSeconds) + (way.hasDisks ? diskSeconds : 0);
@@ -171,20 +174,25 @@ function hostPass(leg: LegRecord, legs: readonly LegRecord[]): number | null {
 }
 
 /**
- * S_h, from legs that had little to encode. A pass that something else may have slowed down shows the least that it can be: a small
- * memory says little of how fast a large one is compared.
+ * S_h, from legs of large memories that had little to encode. A pass that something else may have slowed down shows the least that
+ * it can be.
  */
 function compareSpeed(legs: readonly LegRecord[]): number {
   const telling = legs.filter(
     ({ filledBytes, changedBytes, tracking }) =>
       tracking === "scan" && filledBytes !== null && filledBytes > 0 && changedBytes <= 0.1 * filledBytes,
   );
-  const speeds = telling.map((leg) => {
-    const seconds = hostPass(leg, legs);
-    if (seconds === null) return null;
+  const passes = telling.flatMap((leg) => {
+    // Where there are disks memory waits for them.
+    const seconds = leg.disks > 0 ? null : hostPass(leg, legs);
+    if (seconds === null) return [];
     const comparing = seconds - passSeconds - leg.changedBytes / (leg.encodeBytesPerSecond ?? usualEncoding);
-    return comparing > 0.02 ? (leg.filledBytes ?? 0) / comparing : null;
+    return comparing > 0.02 ? [{ filled: leg.filledBytes ?? 0, comparing }] : [];
   });
+  const largest = Math.max(0, ...passes.map(({ filled }) => filled));
+  const speeds = passes
+    .filter(({ filled }) => filled >= largeMemory * largest)
+    .map(({ filled, comparing }) => filled / comparing);
   const least = upper(
     telling.map(({ filledBytes, measured }) =>
       measured.firstPassMs > 20 ? (filledBytes ?? 0) / (measured.firstPassMs / 1000) : null,

@@ -49,6 +49,23 @@ t.test("a large memory shows that comparing is faster than small ones told", asy
   t.ok(close(learn(legs, way).speeds.compareBytesPerSecond, 800e6));
 });
 
+t.test("of passes that the host has limited those over large memories without disks count", async (t) => {
+  const host = { pageWireBytes: 1e6, givenBytesPerSecond: 125e6, bytesPerSecond: 100e6, changedBytes: 0 };
+  const pass = (filledBytes: number, firstPassMs: number, disks = 0) =>
+    legOf({ ...host, filledBytes, disks, measured: { ...legOf().measured, firstPassMs } });
+  const legs = [pass(20e6, 180), pass(20e6, 190), pass(20e6, 200), pass(400e6, 580), pass(390e6, 980, 1)];
+  t.ok(close(learn(legs, way).speeds.compareBytesPerSecond, 800e6), "400 MB in 0.5 s");
+});
+
+t.test("what a VM with disks stands still for says nothing of one without", async (t) => {
+  const plain = legOf({ measured: { ...legOf().measured, downtimeMs: 100 } });
+  const long = legOf({ disks: 1, measured: { ...legOf().measured, downtimeMs: 260 } });
+  const legs = [plain, plain, long, long, long];
+  t.ok(close(learn(legs, way).speeds.activateSeconds, 0.04));
+  t.ok(close(learn(legs, { ...way, hasDisks: true }).speeds.activateSeconds, 0.2));
+  t.ok(close(learn([plain, long, long], way).speeds.activateSeconds, 0.2), "one is too few");
+});
+
 t.test("a leg that had much to encode tells how much longer that takes than a sample", async (t) => {
   // 0.08 s of the pass itself, 80 MB at 1 GB/s in 0.08 s; 40 MB at 100 MB/s would be 0.4 s, and took 1.12 s.
   const measured = { ...legOf().measured, totalMs: 2000, firstPassMs: 1280 };
