@@ -34,7 +34,7 @@ const tellingMs = 30;
 const hostLimited = 1.5;
 
 /** Memories of less than this share of the largest one say little of how fast they are compared. */
-const largeMemory = 0.5;
+const largeMemory = 0.75;
 /** A leg with less than this share of the memory to encode says nothing of how long that takes. */
 const encodedShare = 0.3;
 
@@ -228,7 +228,7 @@ function fixedOf(
     leg.tracking === "scan"
       ? (leg.filledBytes ?? 0) / compareBytesPerSecond + encodingSeconds(loadOf(leg), encoding)
       : 0;
-  const moving = Math.max(transfer, host, roundSeconds);
+  const moving = Math.max(transfer, host, roundSeconds / 2);
   const last = (lastRoundTrips * (rttMs ?? 0)) / 1000;
   return (measured.totalMs - measured.downtimeMs - measured.negotiatedMs) / 1000 - last - moving;
 }

@@ -44,7 +44,7 @@ export interface HostSpeeds {
   readonly fixedSeconds: number;
   /** T_flush + T_activate: last writes, load of the device state, `cont`. */
   readonly activateSeconds: number;
-  /** T_round: no round is shorter: QEMU looks each 100 ms whether it may stop the VM. */
+  /** T_round: no round but the first is shorter: QEMU looks each 100 ms whether it may stop the VM. Within the first it looks after half of that. */
   readonly roundSeconds: number;
 }
 

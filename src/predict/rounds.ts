@@ -77,7 +77,7 @@ function firstRound(load: VmLoad, speeds: HostSpeeds, link: LinkModel) {
   const pageBytes = load.pageCost * pages;
   const blockBytes = load.blockCost * blocks;
   const seconds = Math.max(
-    speeds.roundSeconds,
+    speeds.roundSeconds / 2,
     transferSeconds(pageBytes + blockBytes, link),
     filled / speeds.compareBytesPerSecond + pages / speeds.encodeBytesPerSecond,
     blocks / speeds.readBytesPerSecond,
