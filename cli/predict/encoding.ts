@@ -23,19 +23,23 @@ export interface EncodingFactors {
 export interface EncodedLoad {
   readonly kind: "first" | "return";
   readonly changedBytes: number;
+  /** Of the frames that come of it. */
+  readonly frameBytes: number;
   readonly sampleBytesPerSecond: number | null;
 }
 
 /** What is taken for granted as long as no leg has told; it counts like one leg afterwards. */
 const usualAlone = 1.2;
 const usualTogether = availableParallelism() > 1 ? 0.9 : usualAlone;
+/** What a host encrypts, masks, sends and keeps of frames, in bytes a second: no sample tries that. */
+const framesBytesPerSecond = 100e6;
 /** With less than this share of its bytes encoded by several threads a leg says nothing of them. */
 const tellingShare = 0.5;
 
 /** Seconds. */
 export function encodingSeconds(load: EncodedLoad, factors: EncodingFactors): number {
-  const { alone, together } = sampleSeconds(load);
-  return alone * factors.alone + together * factors.together;
+  const { alone, together, frames } = sampleSeconds(load);
+  return alone * factors.alone + together * factors.together + frames;
 }
 
 /** A leg, with the seconds that it has encoded; null where something else has limited it. */
@@ -43,9 +47,11 @@ export type EncodedLeg = readonly [leg: LegRecord, seconds: number | null];
 
 /** Learns from legs. */
 export function learnEncoding(legs: readonly EncodedLeg[]): EncodingFactors {
-  const telling = legs.flatMap(([leg, seconds]) =>
-    seconds === null || leg.encodeBytesPerSecond === null ? [] : [{ ...sampleSeconds(loadOf(leg)), seconds }],
-  );
+  const telling = legs.flatMap(([leg, seconds]) => {
+    if (seconds === null || leg.encodeBytesPerSecond === null) return [];
+    const sample = sampleSeconds(loadOf(leg));
+    return [{ ...sample, seconds: Math.max(0, seconds - sample.frames) }];
+  });
   const alone = middle([
     usualAlone,
     ...telling.map((leg) => (leg.together === 0 && leg.alone > 0 ? leg.seconds / leg.alone : null)),
@@ -62,16 +68,21 @@ export function learnEncoding(legs: readonly EncodedLeg[]): EncodingFactors {
 }
 
 /** What a leg encoded, as it is remembered. */
-export function loadOf({ kind, changedBytes, encodeBytesPerSecond }: LegRecord): EncodedLoad {
-  return { kind, changedBytes, sampleBytesPerSecond: encodeBytesPerSecond };
+export function loadOf({ kind, changedBytes, pageWireBytes, encodeBytesPerSecond }: LegRecord): EncodedLoad {
+  return { kind, changedBytes, frameBytes: pageWireBytes, sampleBytesPerSecond: encodeBytesPerSecond };
 }
 
-/** What the sample's speed would make of the part of each. */
-function sampleSeconds({ kind, changedBytes, sampleBytesPerSecond }: EncodedLoad): {
+/** What the sample's speed would make of the part of each, and what the frames take. */
+function sampleSeconds({ kind, changedBytes, frameBytes, sampleBytesPerSecond }: EncodedLoad): {
   readonly alone: number;
   readonly together: number;
+  readonly frames: number;
 } {
   const speed = sampleBytesPerSecond ?? usualEncoding;
   const aloneBytes = kind === "first" ? Math.min(changedBytes, threadsAfterBytes) : changedBytes;
-  return { alone: aloneBytes / speed, together: (changedBytes - aloneBytes) / speed };
+  return {
+    alone: aloneBytes / speed,
+    together: (changedBytes - aloneBytes) / speed,
+    frames: frameBytes / framesBytesPerSecond,
+  };
 }

@@ -92,8 +92,9 @@ export function predict(inputs: PredictionInputs): Prediction {
 
 function speedsOf({ kind, tracking, memory, link, learned, spentSeconds }: PredictionInputs): HostSpeeds {
   const { speeds, encoding, predictSeconds, askSeconds } = learned;
-  const { changedBytes, encodeBytesPerSecond: sampleBytesPerSecond } = memory;
-  const seconds = encodingSeconds({ kind, changedBytes, sampleBytesPerSecond }, encoding);
+  const { changedBytes, pageCost, encodeBytesPerSecond: sampleBytesPerSecond } = memory;
+  const frameBytes = changedBytes * pageCost;
+  const seconds = encodingSeconds({ kind, changedBytes, frameBytes, sampleBytesPerSecond }, encoding);
   const idle = (sampleBytesPerSecond ?? usualEncoding) / encoding.alone;
   // The peer is asked while the guest is looked at; the round trip of that is the equation's own.
   const waiting = Math.max((spentSeconds ?? predictSeconds) - link.link.rttSeconds, askSeconds);

@@ -11,12 +11,12 @@ t.test("bench report tells what it wrote and what it could not draw", async (t) 
   writeFileSync(join(folder, "results.jsonl"), quick.map((record) => `${JSON.stringify(record)}\n`).join(""));
   const told = await runProgram(["bench", "report", folder]);
   t.match(told, { code: 0, err: "" });
-  t.match(told.out, /^10 runs, all converged\n.* is not drawn: .*\n.* is not drawn: .*\nwrote /);
+  t.match(told.out, /^12 runs, all converged\n.* is not drawn: .*\n.* is not drawn: .*\nwrote /);
   const files = ["results.json", "results.csv", "report.html"].map((name) => join(folder, name));
   t.ok(told.out.endsWith(files.map((file) => `wrote ${file}\n`).join("")));
   const lines = jsonLines(await runProgram(["bench", "report", folder, "--markdown", "--json"]));
   t.match(lines, [
-    { event: "done", runs: 10, notConverged: 0, files: [...files, join(folder, "report.md")] },
+    { event: "done", runs: 12, notConverged: 0, files: [...files, join(folder, "report.md")] },
   ]);
   t.ok(readdirSync(folder).includes("report.md"));
 });

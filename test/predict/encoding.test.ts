@@ -7,18 +7,23 @@ const factors = { alone: 2, together: 0.5 };
 const close = (a: number, b: number) => Math.abs(a - b) <= Math.abs(b) * 1e-9;
 
 t.test("a return leg is encoded by one thread, a first leg by several after its beginning", async (t) => {
-  const load = { changedBytes: threadsAfterBytes + 50e6, sampleBytesPerSecond: 50e6 };
+  const load = { changedBytes: threadsAfterBytes + 50e6, frameBytes: 0, sampleBytesPerSecond: 50e6 };
   // 67 MB at 25 MB/s; 17 MB at 25 MB/s and 50 MB at 100 MB/s.
   t.ok(close(encodingSeconds({ kind: "return", ...load }, factors), load.changedBytes / 25e6));
   t.ok(close(encodingSeconds({ kind: "first", ...load }, factors), threadsAfterBytes / 25e6 + 0.5));
   t.ok(close(encodingSeconds({ kind: "first", ...load, changedBytes: 10e6 }, factors), 0.4));
   t.equal(encodingSeconds({ kind: "first", ...load, changedBytes: 0 }, factors), 0);
+  t.ok(
+    close(encodingSeconds({ kind: "first", ...load, changedBytes: 0, frameBytes: 30e6 }, factors), 0.3),
+    "100 MB/s",
+  );
 });
 
 t.test("what legs took is learned for one thread and for several", async (t) => {
-  const small = legOf({ changedBytes: 40e6, encodeBytesPerSecond: 100e6 });
+  const small = legOf({ changedBytes: 40e6, pageWireBytes: 0, encodeBytesPerSecond: 100e6 });
   const large = legOf({
     kind: "first",
+    pageWireBytes: 0,
     changedBytes: threadsAfterBytes + 100e6,
     encodeBytesPerSecond: 100e6,
   });
@@ -29,6 +34,13 @@ t.test("what legs took is learned for one thread and for several", async (t) => 
     [small, 1.2],
   ]);
   t.ok(close(alone, 3));
+  const framed = { ...small, pageWireBytes: 20e6 };
+  const less = learnEncoding([
+    [framed, 1.4],
+    [framed, 1.4],
+    [framed, 1.4],
+  ]);
+  t.ok(close(less.alone, 3), "its frames took 0.2 s");
   // Its beginning takes 3 · 0.168 s; what is left of 1.503 s goes to 100 MB, which the sample would take 1 s for.
   const begun = (threadsAfterBytes / 100e6) * 3;
   const found = learnEncoding([
