@@ -5,12 +5,13 @@
  *     min(what the link delivers / compressed share, share of a core × speed of compression)
  *
  * so LZ4 on fast links, and zstd on slow ones, at a level that grows as the link gets slower. What another codec would
- * make of a payload is tried now and then on the payload itself.
+ * make of a payload is tried now and then on the payload itself (`codec-figures.ts`).
  */
 
 import { performance } from "node:perf_hooks";
 import type { Core } from "../../src/core.ts";
 import type { PayloadCompressor } from "../../src/delta/frame.ts";
+import { CodecFigures } from "./codec-figures.ts";
 import {
   type CodecLevel,
   type CodecPlan,
@@ -18,7 +19,7 @@ import {
   codecLevels,
   isTelling,
   plainPlan,
-  runCodec,
+  runCodecs,
 } from "./codec-run.ts";
 
 /** Until the link is known bytes count more than the CPU. */
@@ -32,8 +33,6 @@ const hysteresis = 1.03;
 /** Time that a payload of 256 KiB may take: QEMU and the peer wait meanwhile. */
 const longestMs = 10;
 const payloadBytes = 256 * 1024;
-/** Share of a new measurement in the average. */
-const freshness = 0.25;
 /** Payloads between two trials; the first few are all used. */
 const trialEvery = 16;
 /** Frames between two trials of zstd while it promises less than this share of what LZ4 does. */
@@ -56,7 +55,7 @@ export class CodecChoice {
   private readonly core: Core;
   private readonly link: LinkView;
   private readonly clock: () => number;
-  private readonly measured = new Map<CodecLevel, Omit<CodecSample, "level">>();
+  private readonly figures = new CodecFigures();
   private level: CodecLevel;
   private frames = 0;
   private payloads = 0;
@@ -94,29 +93,26 @@ export class CodecChoice {
     return { level, firstLevel: first, tried: first !== 0 && this.isTrial() ? this.worthTrying(first) : [] };
   }
 
-  /** Takes what a codec made of a payload. */
-  readonly learn = ({ level, speed, share }: CodecSample): void => {
-    const before = this.measured.get(level);
-    this.measured.set(level, { speed: mix(before?.speed, speed), share: mix(before?.share, share) });
-  };
+  /** Takes what codecs made of one payload. */
+  readonly learn = (samples: readonly CodecSample[]): void => this.figures.learn(samples);
 
   private compressorOf(level: CodecLevel): PayloadCompressor {
     return (plain) => {
-      if (isTelling(plain) && this.isTrial())
-        for (const other of this.worthTrying(level)) this.run(other, plain);
-      return this.run(level, plain) as Uint8Array;
+      const tried = isTelling(plain) && this.isTrial() ? this.worthTrying(level) : [];
+      return runCodecs(this.core, [...tried, level], plain, this.clock, this.learn) as Uint8Array;
     };
   }
 
+  /** True if the next payload goes through other codecs too; each that does while LZ4 is used, as that is not measured elsewhere. */
   private isTrial(): boolean {
     const before = this.payloads++;
-    return before < firstTrials || before % trialEvery === 0;
+    return this.level === 0 || before < firstTrials || before % trialEvery === 0;
   }
 
   /** LZ4, and a neighbour: a smaller one if the link is what limits, else a faster one. */
   private worthTrying(level: CodecLevel): CodecLevel[] {
     const at = codecLevels.indexOf(level);
-    const now = this.measured.get(level);
+    const now = this.figures.of(level);
     const rate = this.link.bytesPerSecond();
     const isLinkSlow = !now || rate === null || rate / now.share < this.cores * now.speed * 1000;
     const neighbour = codecLevels[isLinkSlow ? at + 1 : at - 1];
@@ -125,17 +121,13 @@ export class CodecChoice {
     return tried;
   }
 
-  private run(level: CodecLevel, plain: Uint8Array): Uint8Array | null {
-    return runCodec(this.core, level, plain, this.clock, this.learn);
-  }
-
   private get cores(): number {
     return this.link.cores?.() ?? coreShare;
   }
 
   private best(): CodecLevel {
     const rate = this.link.bytesPerSecond();
-    if (rate === null || this.measured.size === 0) return this.level;
+    if (rate === null || !this.figures.areKnown) return this.level;
     const most = this.link.isBusy() ? codecLevels[codecLevels.length - 1] : idleLevel;
     const promise = (level: CodecLevel) => (level > most ? 0 : this.promise(level, rate));
     const best = codecLevels.reduce((best, level) => (promise(level) > promise(best) ? level : best));
@@ -144,7 +136,7 @@ export class CodecChoice {
 
   /** Plain bytes a second; 0 if the level is not known, or takes too long. */
   private promise(level: CodecLevel, rate: number): number {
-    const found = this.measured.get(level);
+    const found = this.figures.of(level);
     if (!found || (level !== 0 && !this.isShort(level, 1))) return 0;
     return Math.min(rate / found.share, this.cores * found.speed * 1000);
   }
@@ -152,17 +144,13 @@ export class CodecChoice {
   /** While LZ4 is used: what zstd would make of this frame is to be seen, less often the less it promises. */
   private get isZstdTrial(): boolean {
     const rate = this.link.bytesPerSecond() ?? 0;
-    const isFar = this.measured.has(1) && this.promise(1, rate) < farShare * this.promise(0, rate);
+    const isFar = this.figures.of(1) !== null && this.promise(1, rate) < farShare * this.promise(0, rate);
     return this.frames % (isFar ? farTrialEvery : trialEvery) === 0;
   }
 
   /** True if a payload of full size takes at most one `part` of the longest time at this level. */
   private isShort(level: CodecLevel, part: number): boolean {
-    const found = this.measured.get(level);
-    return found !== undefined && payloadBytes / found.speed <= longestMs / part;
+    const found = this.figures.of(level);
+    return found !== null && payloadBytes / found.speed <= longestMs / part;
   }
-}
-
-function mix(before: number | undefined, now: number): number {
-  return before === undefined ? now : before + freshness * (now - before);
 }

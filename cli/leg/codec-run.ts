@@ -31,22 +31,26 @@ export interface CodecPlan {
 export const plainPlan: CodecPlan = { level: 0, firstLevel: 0, tried: [] };
 
 /**
- * Compresses at a level: null if LZ4 cannot make it smaller. `onSample` is told what it took, if the payload is long
- * enough to say something. `clock` gives milliseconds.
+ * Compresses at a level, after the levels that are only tried: null if LZ4 cannot make it smaller. `onSamples` is told what
+ * each took, if the payload is long enough to say something. `clock` gives milliseconds.
  */
-export function runCodec(
+export function runCodecs(
   core: Core,
-  level: CodecLevel,
+  levels: readonly [...tried: CodecLevel[], level: CodecLevel],
   plain: Uint8Array,
   clock: () => number,
-  onSample: (sample: CodecSample) => void,
+  onSamples: (samples: readonly CodecSample[]) => void,
 ): Uint8Array | null {
-  const start = clock();
-  const packed = level === 0 ? core.lz4Compress(plain) : (core.zstd?.compress(plain, level) ?? null);
-  if (plain.length < leastMeasuredBytes) return packed;
-  const speed = plain.length / Math.max(clock() - start, 0.01);
-  const share = Math.min(1, (packed?.length ?? plain.length) / plain.length);
-  onSample({ level, speed, share });
+  const samples: CodecSample[] = [];
+  let packed: Uint8Array | null = null;
+  for (const level of levels) {
+    const start = clock();
+    packed = level === 0 ? core.lz4Compress(plain) : (core.zstd?.compress(plain, level) ?? null);
+    const speed = plain.length / Math.max(clock() - start, 0.01);
+    const share = Math.min(1, (packed?.length ?? plain.length) / plain.length);
+    samples.push({ level, speed, share });
+  }
+  if (isTelling(plain)) onSamples(samples);
   return packed;
 }
 
@@ -57,8 +61,8 @@ export function isTelling(plain: Uint8Array): boolean {
 
 /** What `PageEncoder` asks once a frame, for the frames of one batch after the other. */
 export class PlannedCodec {
-  /** What was measured since it was last taken. */
-  samples: CodecSample[] = [];
+  /** What was measured since it was last taken, by payload. */
+  samples: (readonly CodecSample[])[] = [];
   private readonly core: Core;
   private readonly clock: () => number;
   private plan = plainPlan;
@@ -81,12 +85,9 @@ export class PlannedCodec {
     this.isFirst = false;
     if (level === 0) return null;
     return (plain) => {
-      if (isTelling(plain)) for (const other of tried) this.run(other, plain);
-      return this.run(level, plain) as Uint8Array;
+      const levels = [...(isTelling(plain) ? tried : []), level] as const;
+      const tell = (samples: readonly CodecSample[]) => this.samples.push(samples);
+      return runCodecs(this.core, levels, plain, this.clock, tell) as Uint8Array;
     };
   };
-
-  private run(level: CodecLevel, plain: Uint8Array): Uint8Array | null {
-    return runCodec(this.core, level, plain, this.clock, (sample) => this.samples.push(sample));
-  }
 }

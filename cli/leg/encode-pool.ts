@@ -30,7 +30,8 @@ export interface PoolBatch {
 /** What became of a batch; its digests and kinds stand in its slot. */
 export interface PoolResult {
   readonly frames: readonly UnnumberedFrame[];
-  readonly samples: readonly CodecSample[];
+  /** By payload. */
+  readonly samples: readonly (readonly CodecSample[])[];
 }
 
 /** What a pool needs. */

@@ -64,7 +64,8 @@ export interface EncodeRouteOptions {
   /** Image of this site's own copy. */
   readonly imagePath: string;
   readonly plan: () => CodecPlan;
-  readonly learn: (sample: CodecSample) => void;
+  /** Takes what codecs made of one payload. */
+  readonly learn: (samples: readonly CodecSample[]) => void;
   /** Takes a frame whose pages are in the image already. */
   readonly onFrame: (frame: Uint8Array, said: Omit<DecodedPages, "contents">) => void;
   /** A batch is done: more may be taken. */
@@ -278,7 +279,7 @@ export class EncodeRoute {
     this.answered++;
     const { pages, wishes, digests, kinds } = slot;
     encoder.took({ region, count, pages, wishes, digests, kinds, frames });
-    for (const sample of samples) learn(sample);
+    for (const ofPayload of samples) learn(ofPayload);
     let at = 0;
     for (const { frame, records } of frames) {
       const said = {

@@ -44,7 +44,8 @@ export type EncodeAnswer =
   | {
       readonly kind: "done";
       readonly frames: readonly UnnumberedFrame[];
-      readonly samples: readonly CodecSample[];
+      /** By payload. */
+      readonly samples: readonly (readonly CodecSample[])[];
     }
   | { readonly kind: "failed"; readonly message: string; readonly code: string | null };
 

@@ -16,8 +16,7 @@ import { guestName, safeMemoryBytes, Testbed } from "../../cli/demo/testbed.ts";
 import { legHistoryFile } from "../../cli/store/leg-history.ts";
 import { spreadRuns } from "./guest-bed.ts";
 import {
-  calibrationGuests,
-  calibrationLinks,
+  calibrationCells,
   countedGuests,
   countedLinks,
   type ModelGuest,
@@ -196,8 +195,7 @@ function table(title: string, outcomes: readonly Outcome[], by: (one: Outcome) =
 
 const learned: Learned = new Map();
 say("learning, on legs that do not count");
-for (const [i, guest] of calibrationGuests.entries())
-  await series(guest, calibrationLinks[i], learned, false);
+for (const [guest, link] of calibrationCells) await series(guest, link, learned, false);
 const outcomes: Outcome[] = [];
 for (const link of values.quick ? countedLinks.slice(1, 3) : countedLinks) {
   for (const guest of countedGuests) {

@@ -42,7 +42,7 @@ function guest(
 }
 
 /** What figures are learned on: other guests and other links than those that count. */
-export const calibrationGuests: readonly ModelGuest[] = [
+const calibrationGuests: readonly ModelGuest[] = [
   guest("learn-busy", 96, 32, {
     content: "dense",
     workingSetBytes: 2 * mebibyte,
@@ -59,13 +59,20 @@ export const calibrationGuests: readonly ModelGuest[] = [
   }),
   guest("learn-mixed", 192, 112, { rewrites: [0.02, 0.1, 0, 0.3] }),
 ];
-export const calibrationLinks: readonly ModelLink[] = [
+const calibrationLinks: readonly ModelLink[] = [
   { megabitsPerSecond: 80, rttMs: 120 },
   { megabitsPerSecond: 500, rttMs: 4 },
   { megabitsPerSecond: 150, rttMs: 30 },
   { megabitsPerSecond: 60, rttMs: 60 },
   { megabitsPerSecond: 300, rttMs: 12 },
 ];
+/** Each guest over two of the links: an agent that moves a VM daily has learned of as many legs in a month. */
+export const calibrationCells: readonly (readonly [guest: ModelGuest, link: ModelLink])[] = [0, 2].flatMap(
+  (shift) =>
+    calibrationGuests.map(
+      (guest, i) => [guest, calibrationLinks[(i + shift) % calibrationLinks.length]] as const,
+    ),
+);
 
 /** What counts. */
 export const countedGuests: readonly ModelGuest[] = [
