@@ -2,7 +2,7 @@
  * Chooses what compresses a leg's frames, from the link and the CPU as they are measured: that with the highest rate of
  * plain bytes,
  *
- *     min(what the link delivers / compressed share, share of a core × speed of compression)
+ *     min(what the link delivers / compressed share, threads / (time of compression + time of all else they do))
  *
  * so LZ4 on fast links, and zstd on slow ones, at a level that grows as the link gets slower. What another codec would
  * make of a payload is tried now and then on the payload itself (`codec-figures.ts`).
@@ -26,8 +26,12 @@ import {
 const firstLevel: CodecLevel = 3;
 /** Levels above this pay only while the link is busy. */
 const idleLevel: CodecLevel = 3;
-/** What compression may have of this thread: it also reads, compares, stores and sends. */
-const coreShare = 0.5;
+/** Milliseconds a plain byte for what else a leg's thread does: it reads, compares, stores and sends. */
+const besideMs = 1 / 250e3;
+/** The same of a thread that only encodes, digests and writes. */
+const poolBesideMs = 1 / 500e3;
+/** A core is never had whole: QEMU and the guest have the same ones. */
+const coreShare = 0.85;
 /** Another codec must promise this much more. */
 const hysteresis = 1.03;
 /** Time that a payload of 256 KiB may take: QEMU and the peer wait meanwhile. */
@@ -46,8 +50,8 @@ export interface LinkView {
   bytesPerSecond(): number | null;
   /** True while enough waits for it that its rate is its own, not ours. */
   isBusy(): boolean;
-  /** What compression may have of other threads, in cores; null, or without it: half of this thread. */
-  cores?(): number | null;
+  /** Threads that encode beside this one; 0, or without it: this one does. */
+  threads?(): number;
 }
 
 /** Follows one leg. */
@@ -114,15 +118,18 @@ export class CodecChoice {
     const at = codecLevels.indexOf(level);
     const now = this.figures.of(level);
     const rate = this.link.bytesPerSecond();
-    const isLinkSlow = !now || rate === null || rate / now.share < this.cores * now.speed * 1000;
+    const isLinkSlow = !now || rate === null || rate / now.share < this.capacity(now.speed);
     const neighbour = codecLevels[isLinkSlow ? at + 1 : at - 1];
     const tried: CodecLevel[] = [0];
     if (neighbour && (!isLinkSlow || (this.link.isBusy() && this.isShort(level, 2)))) tried.push(neighbour);
     return tried;
   }
 
-  private get cores(): number {
-    return this.link.cores?.() ?? coreShare;
+  /** Plain bytes a second that the threads can do with a codec of so many a millisecond. */
+  private capacity(speed: number): number {
+    const threads = this.link.threads?.() ?? 0;
+    const besides = threads === 0 ? besideMs : poolBesideMs;
+    return (coreShare * Math.max(1, threads) * 1000) / (1 / speed + besides);
   }
 
   private best(): CodecLevel {
@@ -138,7 +145,7 @@ export class CodecChoice {
   private promise(level: CodecLevel, rate: number): number {
     const found = this.figures.of(level);
     if (!found || (level !== 0 && !this.isShort(level, 1))) return 0;
-    return Math.min(rate / found.share, this.cores * found.speed * 1000);
+    return Math.min(rate / found.share, this.capacity(found.speed));
   }
 
   /** While LZ4 is used: what zstd would make of this frame is to be seen, less often the less it promises. */

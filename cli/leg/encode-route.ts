@@ -29,8 +29,6 @@ export const threadsAfterBytes = 16 << 20;
 const heldShare = 0.25;
 /** More threads than this are not fed by one that reads QEMU's stream. */
 const maxThreads = 6;
-/** What compression has of a thread that also digests pages and writes them. */
-const threadShare = 0.6;
 /** As for frames that are made in this thread. */
 const sealAtBytes = 128 * 1024;
 
@@ -106,12 +104,7 @@ export class EncodeRoute {
     return this.pool?.isFull ?? false;
   }
 
-  /** What compression may have of the threads, in cores; null while this thread encodes. */
-  get cores(): number | null {
-    return this.threads === 0 ? null : threadShare * this.threads;
-  }
-
-  /** Threads that encode now. */
+  /** Threads that encode now; 0 while this one does. */
   get threads(): number {
     return this.state === "parallel" ? (this.options.threads?.count ?? 0) : 0;
   }

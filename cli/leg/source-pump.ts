@@ -97,7 +97,7 @@ export class SourcePump {
     this.codec = new CodecChoice(options.core, {
       bytesPerSecond: () => this.rate.bytesPerSecond,
       isBusy: () => 2 * this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now()),
-      cores: () => this.open?.route.cores ?? null,
+      threads: () => this.open?.route.threads ?? 0,
     });
     this.established = new Promise((resolve) => {
       this.resolveEstablished = resolve;

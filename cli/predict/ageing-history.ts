@@ -7,8 +7,8 @@ import {
   type LegModel,
   predictLeg,
 } from "../../src/predict/index.ts";
+import { middle } from "../middle.ts";
 import type { LegRecord } from "../store/leg-history.ts";
-import { middle } from "./middle.ts";
 
 /** The curve of a VM; null with return legs of less than two different ages. */
 export function ageingOf(legs: readonly LegRecord[]): AgeingFit | null {

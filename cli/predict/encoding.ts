@@ -5,8 +5,8 @@
 
 import { availableParallelism } from "node:os";
 import { threadsAfterBytes } from "../leg/encode-route.ts";
+import { middle } from "../middle.ts";
 import type { LegRecord } from "../store/leg-history.ts";
-import { middle } from "./middle.ts";
 
 /** A sample's encoding where none was tried, in bytes a second. */
 export const usualEncoding = 80e6;

@@ -10,10 +10,10 @@ import {
   plainLink,
   transferSeconds,
 } from "../../src/predict/index.ts";
+import { middle, upper } from "../middle.ts";
 import type { LegRecord } from "../store/leg-history.ts";
 import { type EncodingFactors, encodingSeconds, learnEncoding, loadOf, usualEncoding } from "./encoding.ts";
 import { busyRate, shownRate, shownStart } from "./link-rate.ts";
-import { middle, upper } from "./middle.ts";
 
 /** Legs of the same way that count, the newest ones. */
 const rememberedLegs = 30;

@@ -6,9 +6,9 @@
 import { type LinkModel, plainLink } from "../../src/predict/index.ts";
 import { formatRate, formatTime } from "../config/units.ts";
 import { OperationError } from "../errors.ts";
+import { middle } from "../middle.ts";
 import type { VmLeg } from "./learned.ts";
 import { shownEfficiency, shownRate, shownStart } from "./link-rate.ts";
-import { middle } from "./middle.ts";
 
 /** What the operator gives for one prediction. */
 export interface GivenLink {

@@ -1,7 +1,7 @@
 /** What a link carries, as legs over it have shown. None shows more than there is, and those with little to send less. */
 
+import { upper } from "../middle.ts";
 import type { LegRecord } from "../store/leg-history.ts";
-import { upper } from "./middle.ts";
 
 /** A leg with so much to send, at the highest rate that any has shown, says what the link carries. */
 const tellingSeconds = 1;

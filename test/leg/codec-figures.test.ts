@@ -46,6 +46,20 @@ t.test("nothing becomes larger than it is", async (t) => {
   t.ok(close(figures.of(1)?.share, 0.9));
 });
 
+t.test("a payload that had to wait changes no speed", async (t) => {
+  const figures = new CodecFigures();
+  const beside = [
+    { level: 0, speed: 400, share: 0.8 },
+    { level: 1, speed: 100, share: 0.4 },
+  ] as const;
+  for (let i = 0; i < 5; i++) figures.learn(beside);
+  figures.learn([{ level: 1, speed: 1, share: 0.4 }]);
+  figures.learn([beside[0], { ...beside[1], speed: 1 }]);
+  figures.learn([{ ...beside[0], speed: 1 }, beside[1]]);
+  t.ok(close(figures.of(1)?.speed, 100));
+  t.ok(close(figures.of(0)?.speed, 400));
+});
+
 t.test("payloads weigh by what they take, and old ones less and less", async (t) => {
   const figures = new CodecFigures();
   figures.learn([

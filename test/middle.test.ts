@@ -1,5 +1,5 @@
 import t from "tap";
-import { middle, upper } from "../../cli/predict/middle.ts";
+import { middle, upper } from "../cli/middle.ts";
 
 t.test("middle and upper values", async (t) => {
   t.equal(middle([]), null);
