@@ -1,6 +1,6 @@
 /**
- * Runs the compiled tests with tap: first unit tests, two files at a time, then test/integration one file at a time,
- * since those start virtual machines and would disturb each other.
+ * Runs the compiled tests with tap, two files at a time: first unit tests, then test/integration, whose files take minutes
+ * each, since they start virtual machines. None of them uses what another one could: ports, folders, names.
  *
  *   node .ci/test.mjs [PATTERN…]    only files whose path contains one of the patterns
  *
@@ -16,8 +16,9 @@ import { Failure, runScript } from "./failure.mjs";
 import { filesUnder, outputFolder, root, toolEntry } from "./project.mjs";
 import { createTally } from "./tap-tally.mjs";
 
-const UNIT = { jobs: 2, timeoutSeconds: 180 };
-const INTEGRATION = { jobs: 1, timeoutSeconds: 900 };
+const JOBS = 2;
+const UNIT = { timeoutSeconds: 180 };
+const INTEGRATION = { timeoutSeconds: 900 };
 
 /** What tap says about a failed point that does not help to find the cause. */
 const OMITTED_DETAILS = [
@@ -65,9 +66,9 @@ function testFiles(patterns) {
 }
 
 /** Runs `files` with tap, reports each as it ends, and gives back the counts. */
-async function runSuite({ jobs, timeoutSeconds }, files) {
+async function runSuite({ timeoutSeconds }, files) {
   const tap = toolEntry("tap", "dist/esm/run.mjs");
-  const args = ["run", "--reporter=tap", `--jobs=${jobs}`, `--timeout=${timeoutSeconds}`, ...files];
+  const args = ["run", "--reporter=tap", `--jobs=${JOBS}`, `--timeout=${timeoutSeconds}`, ...files];
   const child = spawn(process.execPath, [tap, ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   const counter = createTally({ onFailure: reportFailure, onSkip: reportSkip, onFile: reportFile });
   child.stdout.setEncoding("utf8").on("data", (text) => counter.write(text));
