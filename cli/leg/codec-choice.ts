@@ -32,6 +32,8 @@ const besideMs = 1 / 250e3;
 const poolBesideMs = 1 / 500e3;
 /** A core is never had whole: QEMU and the guest have the same ones. */
 const coreShare = 0.85;
+/** A link that is not busy may carry so many times of what it was seen to: what was seen is what there was to send. */
+const idleHeadroom = 2;
 /** Another codec must promise this much more. */
 const hysteresis = 1.03;
 /** Time that a payload of 256 KiB may take: QEMU and the peer wait meanwhile. */
@@ -60,6 +62,8 @@ export class CodecChoice {
   private readonly link: LinkView;
   private readonly clock: () => number;
   private readonly figures = new CodecFigures();
+  /** Milliseconds that codecs took which were only tried, in this thread. */
+  triedMs = 0;
   private level: CodecLevel;
   private frames = 0;
   private payloads = 0;
@@ -103,7 +107,11 @@ export class CodecChoice {
   private compressorOf(level: CodecLevel): PayloadCompressor {
     return (plain) => {
       const tried = isTelling(plain) && this.isTrial() ? this.worthTrying(level) : [];
-      return runCodecs(this.core, [...tried, level], plain, this.clock, this.learn) as Uint8Array;
+      const tell = (samples: readonly CodecSample[]) => {
+        for (const { speed } of samples.slice(0, -1)) this.triedMs += plain.length / speed;
+        this.learn(samples);
+      };
+      return runCodecs(this.core, [...tried, level], plain, this.clock, tell) as Uint8Array;
     };
   }
 
@@ -117,7 +125,7 @@ export class CodecChoice {
   private worthTrying(level: CodecLevel): CodecLevel[] {
     const at = codecLevels.indexOf(level);
     const now = this.figures.of(level);
-    const rate = this.link.bytesPerSecond();
+    const rate = this.rate;
     const isLinkSlow = !now || rate === null || rate / now.share < this.capacity(now.speed);
     const neighbour = codecLevels[isLinkSlow ? at + 1 : at - 1];
     const tried: CodecLevel[] = [0];
@@ -132,8 +140,14 @@ export class CodecChoice {
     return (coreShare * Math.max(1, threads) * 1000) / (1 / speed + besides);
   }
 
+  /** What the link carries as far as one knows, in bytes a second; null before that is known. */
+  private get rate(): number | null {
+    const seen = this.link.bytesPerSecond();
+    return seen === null || this.link.isBusy() ? seen : idleHeadroom * seen;
+  }
+
   private best(): CodecLevel {
-    const rate = this.link.bytesPerSecond();
+    const { rate } = this;
     if (rate === null || !this.figures.areKnown) return this.level;
     const most = this.link.isBusy() ? codecLevels[codecLevels.length - 1] : idleLevel;
     const promise = (level: CodecLevel) => (level > most ? 0 : this.promise(level, rate));
@@ -150,7 +164,7 @@ export class CodecChoice {
 
   /** While LZ4 is used: what zstd would make of this frame is to be seen, less often the less it promises. */
   private get isZstdTrial(): boolean {
-    const rate = this.link.bytesPerSecond() ?? 0;
+    const rate = this.rate ?? 0;
     const isFar = this.figures.of(1) !== null && this.promise(1, rate) < farShare * this.promise(0, rate);
     return this.frames % (isFar ? farTrialEvery : trialEvery) === 0;
   }

@@ -211,6 +211,7 @@ class Encoding {
   readonly zero: Uint8Array;
   private readonly probe: MemoryProbe;
   private readonly digests: PageDigests;
+  private readonly codec: CodecChoice;
   private readonly encoder: ChangeEncoder;
   private readonly contents: GenerationContent[] = [];
   private readonly image: BaseWindow | null;
@@ -242,8 +243,8 @@ class Encoding {
           : { mode: "nothing" };
     this.image = mapped ? open(mapped.generation) : null;
     // A leg sees the link's rate, or its own where the link is faster and waits for it.
-    const production = () => ((this.frameBytes * 1000) / Math.max(1, this.spentMs)) * pipelineShare;
-    const codec = new CodecChoice(
+    const production = () => ((this.frameBytes * 1000) / Math.max(1, this.encodingMs)) * pipelineShare;
+    this.codec = new CodecChoice(
       core,
       {
         bytesPerSecond: () => (this.frameBytes === 0 ? null : Math.min(bytesPerSecond, production())),
@@ -259,7 +260,7 @@ class Encoding {
         this.frameBytes += frame.length;
       },
       new FrameSequence(2),
-      codec.choose,
+      this.codec.choose,
     );
     this.page = core.allocate(pageBytes);
   }
@@ -279,7 +280,7 @@ class Encoding {
     const { core, memory } = this.probe;
     const before = this.frameBytes;
     let count = 0;
-    const spentBefore = this.spentMs;
+    const spentBefore = this.encodingMs;
     for (const [page, isOwn] of pages) {
       const begun = this.clock();
       if (isOwn) {
@@ -295,7 +296,7 @@ class Encoding {
     const begun = this.clock();
     this.encoder.flush();
     this.spentMs += this.clock() - begun;
-    const spentMs = this.spentMs - spentBefore;
+    const spentMs = this.encodingMs - spentBefore;
     const cost = count === 0 ? 1 : Math.min(2, (this.frameBytes - before) / (count * pageBytes));
     return {
       pages: count,
@@ -306,5 +307,10 @@ class Encoding {
 
   close(): void {
     for (const content of this.contents) content.close();
+  }
+
+  /** Without what was spent on codecs that were only tried: a leg tries them more seldom than so short a sample. */
+  private get encodingMs(): number {
+    return this.spentMs - this.codec.triedMs;
   }
 }

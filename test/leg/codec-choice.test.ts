@@ -134,6 +134,33 @@ t.test("content that changes all the time is not taken for a codec's doing", asy
   t.ok(lz4 < 160, `${lz4} of 3200 frames were for LZ4, which a link like this never limits`);
 });
 
+t.test(
+  "a host that is slower than the link takes the codec that is fastest, whatever the link was seen to carry",
+  async (t) => {
+    const linkRate = 125e6;
+    const leg = new Leg(10e6, 2);
+    leg.isBusy = false;
+    for (let frame = 0; frame < 400; frame++) {
+      const before = leg.now;
+      leg.send(1);
+      const level = leg.choice.current;
+      const { speed, share } = level === 0 ? lz4 : fastMachine[level];
+      // What LZ4 does page by page is not on the test's clock.
+      const ms = Math.max(leg.now - before, (plain.length / speed) * 2000) + plain.length / 250e3;
+      const produced = (plain.length * share * 1000) / ms;
+      leg.rate = Math.min(linkRate, produced);
+      leg.isBusy = produced >= linkRate;
+    }
+    t.equal(leg.choice.current, 0);
+  },
+);
+
+t.test("what was only tried is counted", async (t) => {
+  const leg = new Leg(10e6);
+  leg.choice.choose()?.(plain);
+  t.ok(Math.abs(leg.choice.triedMs - (plain.length / lz4.speed) * 1000) < 1e-9, "LZ4, beside level 3");
+});
+
 t.test("a thread that now and then waits for its core does not give up zstd for that", async (t) => {
   const leg = new Leg(100e6 / 8);
   let seed = 1;
