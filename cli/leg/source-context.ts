@@ -107,7 +107,7 @@ export interface LegMeasured {
   /** Of the link: null where the leg never had enough to send to fill it. */
   readonly bytesPerSecond: number | null;
   readonly rttMs: number | null;
-  /** When the first bytes were acknowledged, from the first frame on; null if there were too few. */
+  /** How long the first bytes took from the last of them on until they were acknowledged; null if they say nothing of the link. */
   readonly start: { readonly bytes: number; readonly ms: number } | null;
   /** Frames of memory, and of the device state. */
   readonly pageWireBytes: number;

@@ -106,7 +106,7 @@ export function learn(legs: readonly VmLeg[], way: LegWay): Learned {
     },
     encoding,
     predictSeconds: middle(legs.map(predictionOf)) ?? defaults.predictSeconds,
-    askSeconds: Math.min(middle(legs.map(askingOf)) ?? defaults.askSeconds, ...legs.map(mostAskingOf)),
+    askSeconds: Math.min(shownAsking(legs) ?? defaults.askSeconds, ...legs.map(mostAskingOf)),
     messages: learnMessages(legs),
     deviceBytes: learnDevice(legs, way),
     legs: legs.length,
@@ -241,6 +241,12 @@ function predictionOf({ predictionMs }: LegRecord): number | null {
 function askingOf({ measured: { negotiatedMs }, predictionMs, rttMs }: LegRecord): number | null {
   if (rttMs === null || (predictionMs !== null && negotiatedMs < predictionMs + tellingMs)) return null;
   return Math.max(0, negotiatedMs - rttMs) / 1000;
+}
+
+/** Where few legs have waited for the peer it was the host that was late in them. */
+function shownAsking(legs: readonly LegRecord[]): number | null {
+  const shown = legs.map(askingOf).filter((seconds) => seconds !== null);
+  return 2 * shown.length > legs.length ? middle(shown) : null;
 }
 
 /** Whatever a leg has waited for, it had the peer's answer by then. */

@@ -69,8 +69,8 @@ export class DeliveryRate {
   /** Shortest time between a frame and its acknowledgement; Infinity before the first one. */
   minRttMs = Number.POSITIVE_INFINITY;
   /**
-   * The first bytes that were acknowledged, enough of them to tell how a connection starts, and the time from the first
-   * frame. Null if they were handed over one after the other: then the time says what the sender had, not what TCP let go.
+   * The first bytes that were acknowledged, enough of them to tell how a connection starts, and the time since the last of
+   * them was handed over. Null if that was long after the first: then it says what the sender had, not what TCP let go.
    */
   start: { readonly bytes: number; readonly ms: number } | null = null;
   private beganAt: number | null = null;
@@ -196,7 +196,7 @@ export class DeliveryRate {
   private startUntil(newest: InFlight, now: number): { bytes: number; ms: number } | null {
     const beganAt = this.beganAt ?? now;
     const isAtOnce = newest.sentAt - beganAt <= tellingShare * this.minRttMs;
-    return isAtOnce ? { bytes: this.deliveredBytes, ms: now - beganAt } : null;
+    return isAtOnce ? { bytes: this.deliveredBytes, ms: now - newest.sentAt } : null;
   }
 
   private sample(frame: InFlight, now: number): void {

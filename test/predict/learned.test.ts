@@ -87,6 +87,9 @@ t.test("what a leg waits for before its first page is its prediction, or the pee
   const { predictSeconds, askSeconds } = learn([waited], way);
   t.ok(close(predictSeconds, 0.25));
   t.equal(askSeconds, found.askSeconds, "the peer's answer was there long before");
+  const late = legOf({ predictionMs: 200, measured: { ...legOf().measured, negotiatedMs: 300 } });
+  t.equal(learn([waited, waited, late], way).askSeconds, found.askSeconds, "the one was late by itself");
+  t.ok(learn([waited, late, late], way).askSeconds > found.askSeconds, "most were, so it is the peer");
   const soon = legOf({ predictionMs: 100, measured: { ...legOf().measured, negotiatedMs: 95 } });
   t.ok(
     close(learn([soon, legOf({ measured: { ...soon.measured, negotiatedMs: 300 } })], way).askSeconds, 0.055),
