@@ -24,6 +24,8 @@ import { checkSocketPath, qemuFolder, qemuSocketPath } from "./unix-socket.ts";
 
 /** How long a QEMU may take until its QMP answers, in milliseconds. */
 const LAUNCH_TIMEOUT_MS = 30_000;
+/** Of the time in which QMP must answer, what one connection may have: a QEMU that is still setting QMP up may never answer its first client. */
+const ATTEMPT_SHARE = 1 / 6;
 const POLL_MS = 20;
 /** A QEMU's QMP answers some tens of milliseconds after its start, which a restart should not miss by much. */
 const EAGER_MS = 1_000;
@@ -255,9 +257,9 @@ async function connectWhileAlive(
     const leftMs = deadline - Date.now();
     if (leftMs <= 0) throw new Error(`its QMP did not answer within ${timeoutMs} ms`);
     try {
-      return await QmpClient.connect(path, { timeoutMs: leftMs });
+      return await QmpClient.connect(path, { timeoutMs: Math.min(leftMs, timeoutMs * ATTEMPT_SHARE) });
     } catch {
-      // The socket is not there yet, or QEMU ended: the next turn tells.
+      // The socket is not there yet, nobody answered, or QEMU ended: the next turn tells.
       await sleep(Date.now() - began < EAGER_MS ? EAGER_POLL_MS : POLL_MS);
     }
   }

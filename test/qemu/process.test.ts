@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { access, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
-import { adoptQemu, launchQemu, type QemuProcess } from "../../cli/qemu/process.ts";
+import { adoptQemu, launchQemu, type QemuProcess, qmpSocketPath } from "../../cli/qemu/process.ts";
 import { processStartTime } from "../../cli/qemu/process-identity.ts";
 import { decodeRecord, findRecord, writeRecord } from "../../cli/qemu/process-record.ts";
 import { isRunning } from "../../cli/qemu/qmp-client.ts";
@@ -92,6 +92,27 @@ t.test("a QEMU whose QMP never answers is killed and reported", async (t) => {
     message: /^Cannot launch QEMU for mute: its QMP did not answer within 200 ms/,
   });
   t.equal(await findRecord(runDir), null);
+});
+
+t.test("a QEMU that never answers its first client is asked again", async (t) => {
+  const runDir = await temporaryFolder(t);
+  const binary = join(runDir, "qemu-like");
+  const script = `#!${process.execPath}
+    const greeting = { QMP: { version: { qemu: { major: 7, minor: 2, micro: 1 } }, capabilities: [] } };
+    let clients = 0;
+    require("node:net").createServer((socket) => {
+      if (++clients === 1) return;
+      socket.write(JSON.stringify(greeting) + "\\n");
+      socket.on("data", (line) => {
+        const { id, execute } = JSON.parse(line);
+        socket.write(JSON.stringify({ return: {}, id }) + "\\n", () => execute === "quit" && process.exit());
+      });
+    }).listen(process.argv[2]);`;
+  await writeFile(binary, script, { mode: 0o755 });
+  const args = [qmpSocketPath(runDir)];
+  const qemu = await launchQemu(binary, args, { runDir, name: "late", timeoutMs: 12_000 });
+  t.strictSame(qemu.qmp.version, [7, 2, 1]);
+  t.same(await qemu.quit(), { code: 0, signal: null });
 });
 
 t.test("a missing binary and a long socket path are reported", async (t) => {
