@@ -24,8 +24,11 @@ import { checkSocketPath, qemuFolder, qemuSocketPath } from "./unix-socket.ts";
 
 /** How long a QEMU may take until its QMP answers, in milliseconds. */
 const LAUNCH_TIMEOUT_MS = 30_000;
-/** Of the time in which QMP must answer, what one connection may have: a QEMU that is still setting QMP up may never answer its first client. */
-const ATTEMPT_SHARE = 1 / 6;
+/**
+ * Of the time in which QMP must answer, what one connection may have. While QEMU sets QMP up two of its threads listen, and the
+ * one that finds the first client taken by the other waits for a second one before it answers anybody.
+ */
+const ATTEMPT_SHARE = 1 / 10;
 const POLL_MS = 20;
 /** A QEMU's QMP answers some tens of milliseconds after its start, which a restart should not miss by much. */
 const EAGER_MS = 1_000;
