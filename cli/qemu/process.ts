@@ -20,15 +20,17 @@ import { deferred } from "./deferred.ts";
 import { processStartTime } from "./process-identity.ts";
 import { findRecord, type QemuRecord, writeRecord } from "./process-record.ts";
 import { QmpClient } from "./qmp-client.ts";
+import { QmpTimeoutError } from "./qmp-messages.ts";
 import { checkSocketPath, qemuFolder, qemuSocketPath } from "./unix-socket.ts";
 
 /** How long a QEMU may take until its QMP answers, in milliseconds. */
 const LAUNCH_TIMEOUT_MS = 30_000;
 /**
- * Of the time in which QMP must answer, what one connection may have. While QEMU sets QMP up two of its threads listen, and the
- * one that finds the first client taken by the other waits for a second one before it answers anybody.
+ * Of the time in which QMP must answer, what the first connection may have; each later one has twice as much. While QEMU sets QMP up
+ * two of its threads accept clients, and the one that finds the first client taken by the other waits for a second one: until
+ * then it answers nobody (seen with 10.0: one start of thousands on a busy machine).
  */
-const ATTEMPT_SHARE = 1 / 10;
+const ATTEMPT_SHARE = 1 / 30;
 const POLL_MS = 20;
 /** A QEMU's QMP answers some tens of milliseconds after its start, which a restart should not miss by much. */
 const EAGER_MS = 1_000;
@@ -255,13 +257,15 @@ async function connectWhileAlive(
 ): Promise<QmpClient> {
   const began = Date.now();
   const deadline = began + timeoutMs;
+  let attemptMs = timeoutMs * ATTEMPT_SHARE;
   for (;;) {
     if (exit() !== undefined) throw new Error("it ended before its QMP answered");
     const leftMs = deadline - Date.now();
     if (leftMs <= 0) throw new Error(`its QMP did not answer within ${timeoutMs} ms`);
     try {
-      return await QmpClient.connect(path, { timeoutMs: Math.min(leftMs, timeoutMs * ATTEMPT_SHARE) });
-    } catch {
+      return await QmpClient.connect(path, { timeoutMs: Math.min(leftMs, attemptMs) });
+    } catch (error) {
+      if (error instanceof QmpTimeoutError) attemptMs *= 2;
       // The socket is not there yet, nobody answered, or QEMU ended: the next turn tells.
       await sleep(Date.now() - began < EAGER_MS ? EAGER_POLL_MS : POLL_MS);
     }
