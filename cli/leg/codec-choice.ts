@@ -26,7 +26,10 @@ import {
 const firstLevel: CodecLevel = 3;
 /** Levels above this pay only while the link is busy. */
 const idleLevel: CodecLevel = 3;
-/** Milliseconds a plain byte for what else a leg's thread does: it reads, compares, stores and sends. */
+/**
+ * Milliseconds a plain byte for what else a leg's thread does: it reads, compares, stores and sends. More than twice what
+ * `npm run bench:pipeline` shows with nothing else to do, since a codec that is too slow costs more than one that is too fast.
+ */
 const besideMs = 1 / 250e3;
 /** The same of a thread that only encodes, digests and writes. */
 const poolBesideMs = 1 / 500e3;

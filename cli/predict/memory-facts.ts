@@ -242,13 +242,17 @@ class Encoding {
           ? { mode: "digests", own: base.ownDigests }
           : { mode: "nothing" };
     this.image = mapped ? open(mapped.generation) : null;
-    // A leg sees the link's rate, or its own where the link is faster and waits for it.
-    const production = () => ((this.frameBytes * 1000) / Math.max(1, this.encodingMs)) * pipelineShare;
+    // A leg sees the link's rate, or what it makes itself where that is less than the link carries.
+    const encoded = () => (this.frameBytes * 1000) / Math.max(1, this.encodingMs);
+    const isBusy = () => this.frameBytes > 0 && bytesPerSecond <= encoded();
     this.codec = new CodecChoice(
       core,
       {
-        bytesPerSecond: () => (this.frameBytes === 0 ? null : Math.min(bytesPerSecond, production())),
-        isBusy: () => this.frameBytes > 0 && bytesPerSecond < production(),
+        bytesPerSecond: () => {
+          if (this.frameBytes === 0) return null;
+          return isBusy() ? bytesPerSecond : encoded() * pipelineShare;
+        },
+        isBusy,
       },
       this.clock,
     );

@@ -3,6 +3,7 @@
 import t from "tap";
 import { CodecChoice } from "../../cli/leg/codec-choice.ts";
 import { type Core, loadCore } from "../../src/core.ts";
+import { SeededRandom } from "../faults/seeded-random.ts";
 
 const plain = new Uint8Array(256 * 1024);
 const mebibyte = 1 << 20;
@@ -124,11 +125,10 @@ t.test("it follows a link that changes, in both directions", async (t) => {
 
 t.test("content that changes all the time is not taken for a codec's doing", async (t) => {
   const leg = new Leg(100e6 / 8);
-  let seed = 1;
+  const random = new SeededRandom(1);
   let lz4 = 0;
   for (let i = 0; i < 400; i++) {
-    seed = (seed * 48271) % 2147483647;
-    leg.content = 0.1 + 2 * (seed / 2147483647);
+    leg.content = 0.1 + 2 * random.next();
     for (let frame = 0; frame < 8; frame++) if (leg.send(1) === 0) lz4++;
   }
   t.ok(lz4 < 160, `${lz4} of 3200 frames were for LZ4, which a link like this never limits`);
@@ -163,11 +163,10 @@ t.test("what was only tried is counted", async (t) => {
 
 t.test("a thread that now and then waits for its core does not give up zstd for that", async (t) => {
   const leg = new Leg(100e6 / 8);
-  let seed = 1;
+  const random = new SeededRandom(1);
   let lz4 = 0;
   for (let frame = 0; frame < 3000; frame++) {
-    seed = (seed * 48271) % 2147483647;
-    leg.waitMs = seed % 5 === 0 ? 20 : 0;
+    leg.waitMs = random.integer(1, 5) === 1 ? 20 : 0;
     if (leg.send(1) === 0) lz4++;
   }
   t.ok(lz4 < 30, `${lz4} of 3000 frames were for LZ4`);
