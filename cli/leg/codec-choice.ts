@@ -47,6 +47,8 @@ const trialEvery = 16;
 /** Frames between two trials of zstd while it promises less than this share of what LZ4 does. */
 const farTrialEvery = 64;
 const farShare = 0.6;
+/** Frames after a change to LZ4 that all are trials: while it is used little is measured, and a wrong change would last. */
+const confirmedAfter = 8;
 const firstTrials = 4;
 
 /** The link, as it is now. */
@@ -69,6 +71,8 @@ export class CodecChoice {
   triedMs = 0;
   private level: CodecLevel;
   private frames = 0;
+  /** The frame from which the level is what it is. */
+  private levelSince = Number.NEGATIVE_INFINITY;
   private payloads = 0;
 
   /** Without a zstd in the core all frames are for LZ4. `clock` gives milliseconds. */
@@ -87,8 +91,7 @@ export class CodecChoice {
   /** What compresses the next frame; null: the core's LZ4. */
   readonly choose = (): PayloadCompressor | null => {
     if (this.core.zstd === null) return null;
-    this.frames++;
-    this.level = this.best();
+    this.nextFrame();
     if (this.level !== 0) return this.compressorOf(this.level);
     // LZ4 works page by page: only a frame for zstd has a payload to compare on.
     return this.isZstdTrial ? this.compressorOf(1) : null;
@@ -97,8 +100,7 @@ export class CodecChoice {
   /** The same for a batch that another thread encodes: `learn` is to be told what that measured. */
   plan(): CodecPlan {
     if (this.core.zstd === null) return plainPlan;
-    this.frames++;
-    this.level = this.best();
+    this.nextFrame();
     const { level } = this;
     const first = level === 0 && this.isZstdTrial ? 1 : level;
     return { level, firstLevel: first, tried: first !== 0 && this.isTrial() ? this.worthTrying(first) : [] };
@@ -116,6 +118,13 @@ export class CodecChoice {
       };
       return runCodecs(this.core, [...tried, level], plain, this.clock, tell) as Uint8Array;
     };
+  }
+
+  private nextFrame(): void {
+    this.frames++;
+    const best = this.best();
+    if (best !== this.level) this.levelSince = this.frames;
+    this.level = best;
   }
 
   /** True if the next payload goes through other codecs too; each that does while LZ4 is used, as that is not measured elsewhere. */
@@ -167,6 +176,7 @@ export class CodecChoice {
 
   /** While LZ4 is used: what zstd would make of this frame is to be seen, less often the less it promises. */
   private get isZstdTrial(): boolean {
+    if (this.frames - this.levelSince < confirmedAfter) return true;
     const rate = this.rate ?? 0;
     const isFar = this.figures.of(1) !== null && this.promise(1, rate) < farShare * this.promise(0, rate);
     return this.frames % (isFar ? farTrialEvery : trialEvery) === 0;
