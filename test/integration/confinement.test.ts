@@ -223,7 +223,7 @@ function findSecrets(t: Test, { rig }: DiskRig, when: string): void {
     t.match(log, /"leg"/, "the log has the leg");
     const texts = new Map([["its log", log]]);
     for (const [path, status] of tree(join(rig.site(site).options.socketFolder, site))) {
-      if (status.isFile()) texts.set(path, readFileSync(path, "utf8"));
+      if (status.isFile()) texts.set(path, unlessGone(() => readFileSync(path, "utf8")) ?? "");
     }
     for (const [what, text] of texts) {
       for (const secret of secrets)
@@ -256,11 +256,25 @@ function userIds(): [uid: number, gid: number] {
   return [uid as number, gid as number];
 }
 
+/** All that is below a folder. */
 function tree(folder: string): [string, Stats][] {
   const found: [string, Stats][] = [];
-  for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
-    const path = join(folder, entry);
-    if (existsSync(path)) found.push([path, lstatSync(path)]);
+  for (const name of unlessGone(() => readdirSync(folder)) ?? []) {
+    const path = join(folder, name);
+    const status = lstatSync(path, { throwIfNoEntry: false });
+    if (status === undefined) continue;
+    found.push([path, status]);
+    if (status.isDirectory()) found.push(...tree(path));
   }
   return found;
+}
+
+/** What `look` gives; null if what it looks at is not there, as agents may remove it meanwhile. */
+function unlessGone<T>(look: () => T): T | null {
+  try {
+    return look();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
 }

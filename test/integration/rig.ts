@@ -3,8 +3,7 @@
  * QEMU. Whatever a test leaves behind is ended and removed after it.
  */
 
-import { existsSync } from "node:fs";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
@@ -18,6 +17,7 @@ import { RunLog } from "../../cli/experiments/run-log.ts";
 import type { DivergencePolicy } from "../../cli/leg/divergence.ts";
 import { findRecord } from "../../cli/qemu/process-record.ts";
 import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
+import { namesIn } from "../../cli/store/folder.ts";
 import type { VerifyReport } from "../../cli/verify/report.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
 import { testMachine, testQemu } from "../qemu/test-qemu.ts";
@@ -307,8 +307,8 @@ export class Rig {
 
   /** Names in a site's folder of generations; none if there is no such folder. */
   async generationFolders(site: string): Promise<string[]> {
-    const path = join(this.site(site).storePath, guestName, "generations");
-    return existsSync(path) ? (await readdir(path)).sort() : [];
+    // The agent may remove the folder at any moment.
+    return (await namesIn(join(this.site(site).storePath, guestName, "generations"))).sort();
   }
 
   /** Pid of the QEMU that a site's folder knows; null if none lives. */
