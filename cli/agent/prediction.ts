@@ -31,6 +31,8 @@ export interface PlannedLeg {
   readonly link: GivenLink;
 }
 
+/** What sampled pages are encoded in takes about this much. */
+const sampleCoreBytes = 12 << 20;
 /** How much of its disks is read. */
 const sampledBlocks = { quick: 512, thorough: 4096 } as const;
 const pings = { quick: { count: 1, timeoutMs: 300 }, thorough: { count: 4, timeoutMs: 3000 } } as const;
@@ -175,14 +177,18 @@ async function measuredMemory({
   try {
     const key = await agent.keys.readOrMake(vm.name);
     const newest = memory.isMapped ? (await vm.store.list()).generations.at(-1) : undefined;
-    const mapped = newest ? { generation: newest, digests: await readDigests(newest) } : null;
+    const isBase = base.mode === "content" && base.generation.directory === newest?.directory;
+    const mapped = newest && {
+      generation: newest,
+      digests: isBase ? base.digests : await readDigests(newest),
+    };
     const chosen: ProbeEffort = probeEfforts[effort];
     return await measureMemory({
-      core: await loadLegCore(),
+      core: await loadLegCore(sampleCoreBytes),
       key,
       memory,
       base,
-      mapped,
+      mapped: mapped ?? null,
       bytesPerSecond,
       effort: chosen,
       before: lookOf(qemu),

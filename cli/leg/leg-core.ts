@@ -7,6 +7,6 @@ import { loadZstd } from "../zstd.ts";
 export const legCoreBytes = 32 << 20;
 
 /** A core for one leg, with the zstd that there is here. */
-export async function loadLegCore(): Promise<Core> {
-  return await loadCore({ initialBytes: legCoreBytes, zstd: await loadZstd() });
+export async function loadLegCore(initialBytes = legCoreBytes): Promise<Core> {
+  return await loadCore({ initialBytes, zstd: await loadZstd() });
 }

@@ -11,10 +11,13 @@
 
 import { closeSync, openSync, readSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { endianness } from "node:os";
 import type { QmpClient } from "../qemu/qmp-client.ts";
 
 const pageBytes = 4096;
 const entryBytes = 8;
+/** Two words an entry. */
+const entryWords = 2;
 const chunkEntries = 1 << 16;
 /** In the upper half of an entry. */
 const presentBit = 1 << 31;
@@ -30,6 +33,17 @@ export const PageState = {
   /** The process's own: written to since it began, or read where there is no file. */
   own: 3,
 } as const;
+
+/** What the kernel knows of a guest's pages at one moment. */
+export interface MemoryStates {
+  /** One `PageState` a page. */
+  readonly states: Uint8Array;
+  /** How many are the process's own. */
+  readonly ownPages: number;
+}
+
+/** Entries are in the machine's order. */
+const isLittleEndian = endianness() === "LE";
 
 /** Physical address that machines of all types have in their first region, so far into it. */
 const probeAddress = 0x100000;
@@ -80,20 +94,24 @@ export class GuestMemory {
     }
   }
 
-  /** One `PageState` a page. Throws where the process has ended. */
-  states(): Uint8Array {
+  /** What the kernel knows of all pages. Throws where the process has ended. */
+  states(): MemoryStates {
     const states = new Uint8Array(this.pages);
-    const entries = Buffer.allocUnsafe(chunkEntries * entryBytes);
+    const words = new Int32Array(Math.min(this.pages, chunkEntries) * entryWords);
+    const upper = isLittleEndian ? 1 : 0;
+    let ownPages = 0;
     for (let page = 0; page < this.pages; ) {
       const wanted = Math.min(chunkEntries, this.pages - page) * entryBytes;
       const at = (this.address / pageBytes + page) * entryBytes;
-      const got = Math.floor(readSync(this.pagemap, entries, 0, wanted, at) / entryBytes);
+      const got = Math.floor(readSync(this.pagemap, words, 0, wanted, at) / entryBytes);
       if (got === 0) throw new Error("the process has ended");
       for (let i = 0; i < got; i++, page++) {
-        states[page] = stateOf(entries.readInt32LE(i * entryBytes + 4), this.isMapped);
+        const state = stateOf(words[i * entryWords + upper], this.isMapped);
+        states[page] = state;
+        if (state === PageState.own) ownPages++;
       }
     }
-    return states;
+    return { states, ownPages };
   }
 
   /** Reads a page's content to `target[at]`. False if that cannot be done. */

@@ -3,27 +3,20 @@
  * fast it changes. Found from contents: sampled pages are compared with the base and encoded as the leg would encode them.
  */
 
-import { setImmediate as breathe, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Core } from "../../src/core.ts";
-import { ChangeEncoder, type Common } from "../../src/delta/change-encoder.ts";
-import { FrameSequence } from "../../src/delta/frame-sequence.ts";
-import { digestBytes, PageDigests } from "../../src/generation/digest-tree.ts";
-import { type Geometry, placeRegions } from "../../src/generation/geometry.ts";
-import { BaseWindow } from "../leg/base-window.ts";
-import { CodecChoice } from "../leg/codec-choice.ts";
+import { digestBytes } from "../../src/generation/digest-tree.ts";
 import type { CommonBase } from "../leg/common-base.ts";
-import { GenerationContent, type StoredGeneration } from "../store/generation-reader.ts";
+import type { StoredGeneration } from "../store/generation-reader.ts";
 import { type GuestMemory, PageState } from "./guest-memory.ts";
 import { lookAt, type MemoryLook, type Written, writtenBetween } from "./memory-look.ts";
+import { SampleEncoding } from "./sample-encoding.ts";
 import { fitWriting, type Writing } from "./writing.ts";
 
 const pageBytes = 4096;
-/** What is left for encoding of the thread that also reads, stores and sends. */
-const pipelineShare = 0.5;
-const warmUpBytes = 128 * 1024;
-const warmUps = 6;
-/** Pages that are encoded between two breaths. */
-const pagesAtOnce = 64;
+const digestWords = digestBytes / 4;
+/** So many pages say well enough how many of all are filled. */
+const filledSample = 1 << 14;
 
 /** What is known of a guest's memory. Bytes of guest memory unless named otherwise. */
 export interface MemoryFacts {
@@ -70,7 +63,7 @@ export interface ProbeEffort {
 
 /** While a leg waits, and when somebody has asked. */
 export const probeEfforts = {
-  quick: { lookMs: 60, encodedPages: 384, encodedFirstPages: 1024, watchMs: 120 },
+  quick: { lookMs: 60, encodedPages: 384, encodedFirstPages: 1024, watchMs: 60 },
   thorough: { lookMs: 500, encodedPages: 2048, encodedFirstPages: 2048, watchMs: 1000 },
 } as const;
 
@@ -78,39 +71,16 @@ export const probeEfforts = {
 export async function measureMemory(probe: MemoryProbe): Promise<MemoryFacts> {
   const { core, key, memory, base, mapped, effort, before } = probe;
   const look = await lookAt(core, key, memory, { budgetMs: effort.lookMs });
-  const own = ownGeneration(base) ?? mapped?.generation ?? null;
-  const geometry = own
-    ? placeRegions(own.manifest.regions)
-    : placeRegions([{ name: "ram", kind: "ram", lengthBytes: memory.pages * pageBytes }]);
-  const encoding = new Encoding(probe, geometry);
+  const encoding = new SampleEncoding({ ...probe, image: mapped?.generation ?? null });
   try {
-    const zero = encoding.zero;
-    const isZeroAt = (digests: Uint8Array, page: number) => sameDigest(digests, page, zero, 0);
+    const zero = zeroDigest(core, key);
     let changedOwn: number[] = [];
     for (const [page, digest] of look.digests) {
       const known = base.mode === "nothing" ? zero : base.digests;
       if (!sameDigest(known, base.mode === "nothing" ? 0 : page, digest, 0)) changedOwn.push(page);
     }
     // Pages that are as mapped are known by their digests, all of them.
-    const changedMapped: number[] = [];
-    let filledMapped = 0;
-    for (let page = 0; page < memory.pages; page++) {
-      if (look.states[page] === PageState.own) continue;
-      const isZero = look.states[page] === PageState.untouched || !mapped || isZeroAt(mapped.digests, page);
-      if (!isZero) filledMapped++;
-      const differs =
-        base.mode === "nothing"
-          ? !isZero
-          : isZero
-            ? !isZeroAt(base.digests, page)
-            : !sameDigest(
-                base.digests,
-                page,
-                (mapped as { digests: Uint8Array }).digests,
-                page * digestBytes,
-              );
-      if (differs) changedMapped.push(page);
-    }
+    const { filled: filledMapped, changed: changedMapped } = mappedPages(look.states, base, mapped, zero);
     const sampled = look.digests.size;
     const scale = sampled === 0 ? 0 : look.ownPages / sampled;
     const changedPages = changedOwn.length * scale + changedMapped.length;
@@ -121,19 +91,20 @@ export async function measureMemory(probe: MemoryProbe): Promise<MemoryFacts> {
       changedMapped,
       perSample === 0 ? most : Math.ceil(changedMapped.length / perSample),
     );
-    encoding.warmUp();
     const first = await encoding.encode(
       [
-        ...changedOwn.map((page) => [page, true] as const),
-        ...mappedSample.map((page) => [page, false] as const),
-      ].sort(([a], [b]) => a - b),
+        ...changedOwn.map((page) => ({ page, isOwn: true })),
+        ...mappedSample.map((page) => ({ page, isOwn: false })),
+      ].sort((a, b) => a.page - b.page),
     );
     await sleep(Math.max(0, effort.watchMs - (performance.now() - look.atMs)));
     const again = await lookAt(core, key, memory, { budgetMs: effort.lookMs / 2, share: look.share });
     const short = writtenBetween(look, again);
     const long = before ? writtenBetween(before, look) : null;
     const dirty = await encoding.encode(
-      thin(dirtyPages(short, long), effort.encodedPages).map((page) => [page, true] as const),
+      thin(dirtyPages(short, long), effort.encodedPages)
+        .map((page) => ({ page, isOwn: true }))
+        .sort((a, b) => a.page - b.page),
     );
     const pageCost = first.pages > 0 ? first.cost : 1;
     return {
@@ -169,9 +140,58 @@ function deviation({ share, ownPages, digests }: MemoryLook, changedPages: numbe
   return Math.max(1 / share, ownPages * Math.sqrt((rest * changed * (1 - changed)) / digests.size));
 }
 
-function ownGeneration(base: CommonBase): StoredGeneration | null {
-  if (base.mode === "nothing") return null;
-  return base.mode === "content" ? base.generation : base.own;
+/**
+ * Of the pages that are not the process's own: how many are not zero, and which differ from what the peer has. If that is
+ * what they were mapped from none does, and every so many of them say how many are not zero.
+ */
+function mappedPages(
+  states: Uint8Array,
+  base: CommonBase,
+  mapped: MemoryProbe["mapped"],
+  zero: Uint8Array,
+): { readonly filled: number; readonly changed: readonly number[] } {
+  const [own, theirs, none] = [
+    mapped && wordsOf(mapped.digests),
+    base.mode === "nothing" ? null : wordsOf(base.digests),
+    wordsOf(zero),
+  ];
+  const isSameImage = base.mode === "content" && base.generation.directory === mapped?.generation.directory;
+  // Odd: in step with nothing that comes in powers of two.
+  const step = isSameImage ? Math.floor(states.length / filledSample) | 1 : 1;
+  const changed: number[] = [];
+  let filled = 0;
+  for (let page = 0; page < states.length; page += step) {
+    if (states[page] === PageState.own) continue;
+    const at = page * digestWords;
+    const isMapped = own !== null && states[page] === PageState.asMapped;
+    const isZero = !isMapped || sameWords(own, at, none, 0);
+    if (!isZero) filled++;
+    if (isSameImage) continue;
+    const differs =
+      theirs === null
+        ? !isZero
+        : isMapped
+          ? !sameWords(theirs, at, own, at)
+          : !sameWords(theirs, at, none, 0);
+    if (differs) changed.push(page);
+  }
+  return { filled: filled * step, changed };
+}
+
+/** The same bytes, four at a time; a copy where they do not stand at a multiple of four. */
+function wordsOf(digests: Uint8Array): Uint32Array {
+  const { buffer, byteOffset, byteLength } = digests.byteOffset % 4 === 0 ? digests : digests.slice();
+  return new Uint32Array(buffer, byteOffset, byteLength / 4);
+}
+
+function sameWords(a: Uint32Array, at: number, b: Uint32Array, from: number): boolean {
+  return (
+    a[at] === b[from] && a[at + 1] === b[from + 1] && a[at + 2] === b[from + 2] && a[at + 3] === b[from + 3]
+  );
+}
+
+function zeroDigest(core: Core, key: Uint8Array): Uint8Array {
+  return core.blake3(new Uint8Array(pageBytes), key, digestBytes);
 }
 
 function thin(pages: readonly number[], most: number): number[] {
@@ -184,137 +204,4 @@ function sameDigest(a: Uint8Array, page: number, b: Uint8Array, at: number): boo
   const from = page * digestBytes;
   for (let i = 0; i < digestBytes; i++) if (a[from + i] !== b[at + i]) return false;
   return true;
-}
-
-/**
- * Milliseconds that this thread has worked, at most: of the time that went by and the processor's time of the whole process
- * the less. How busy the machine is at the moment must not choose the codec, nor what other threads compile meanwhile.
- */
-function threadClock(): () => number {
-  const processorMs = () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1000;
-  };
-  let total = 0;
-  let wall = performance.now();
-  let processor = processorMs();
-  return () => {
-    const [nowWall, nowProcessor] = [performance.now(), processorMs()];
-    total += Math.min(nowWall - wall, nowProcessor - processor);
-    [wall, processor] = [nowWall, nowProcessor];
-    return total;
-  };
-}
-
-/** Encodes pages as the leg would. */
-class Encoding {
-  readonly zero: Uint8Array;
-  private readonly probe: MemoryProbe;
-  private readonly digests: PageDigests;
-  private readonly codec: CodecChoice;
-  private readonly encoder: ChangeEncoder;
-  private readonly contents: GenerationContent[] = [];
-  private readonly image: BaseWindow | null;
-  private readonly page: number;
-  private readonly clock = threadClock();
-  private frameBytes = 0;
-  private spentMs = 0;
-
-  constructor(probe: MemoryProbe, geometry: Geometry) {
-    this.probe = probe;
-    const { core, key, base, mapped, bytesPerSecond } = probe;
-    this.digests = new PageDigests(
-      core,
-      key,
-      geometry,
-      base.mode === "nothing" ? undefined : base.digests.slice(),
-    );
-    this.zero = this.digests.zero;
-    const open = (generation: StoredGeneration) => {
-      const content = new GenerationContent(core, generation);
-      this.contents.push(content);
-      return new BaseWindow(core, content);
-    };
-    const common: Common =
-      base.mode === "content"
-        ? { mode: "content", reader: open(base.generation), digests: base.digests }
-        : base.mode === "digests"
-          ? { mode: "digests", own: base.ownDigests }
-          : { mode: "nothing" };
-    this.image = mapped ? open(mapped.generation) : null;
-    // A leg sees the link's rate, or what it makes itself where that is less than the link carries.
-    const encoded = () => (this.frameBytes * 1000) / Math.max(1, this.encodingMs);
-    const isBusy = () => this.frameBytes > 0 && bytesPerSecond <= encoded();
-    this.codec = new CodecChoice(
-      core,
-      {
-        bytesPerSecond: () => {
-          if (this.frameBytes === 0) return null;
-          return isBusy() ? bytesPerSecond : encoded() * pipelineShare;
-        },
-        isBusy,
-      },
-      this.clock,
-    );
-    this.encoder = new ChangeEncoder(
-      core,
-      this.digests,
-      common,
-      (frame) => {
-        this.frameBytes += frame.length;
-      },
-      new FrameSequence(2),
-      this.codec.choose,
-    );
-    this.page = core.allocate(pageBytes);
-  }
-
-  /** Compresses something to no end: a codec that runs for the first time is slow, and a leg would soon be past that. */
-  warmUp(): void {
-    const { core } = this.probe;
-    const codec = new CodecChoice(core, { bytesPerSecond: () => null, isBusy: () => false });
-    const plain = core.bytes().slice(0, warmUpBytes);
-    for (let i = 0; i < warmUps; i++) codec.choose()?.(plain);
-  }
-
-  /** Encodes pages: from the process, or, where they are as mapped, from the image. */
-  async encode(
-    pages: readonly (readonly [page: number, isOwn: boolean])[],
-  ): Promise<{ pages: number; cost: number; bytesPerSecond: number | null }> {
-    const { core, memory } = this.probe;
-    const before = this.frameBytes;
-    let count = 0;
-    const spentBefore = this.encodingMs;
-    for (const [page, isOwn] of pages) {
-      const begun = this.clock();
-      if (isOwn) {
-        if (!memory.read(page, core.bytes(), this.page)) continue;
-      } else if (this.image) this.image.readBasePage(page, this.page);
-      else core.bytes().fill(0, this.page, this.page + pageBytes);
-      // QEMU tells zero pages as such.
-      if (core.raw.isZero(this.page, pageBytes)) this.encoder.zeroPage(0, page);
-      else this.encoder.page(0, page, this.page);
-      this.spentMs += this.clock() - begun;
-      if (++count % pagesAtOnce === 0) await breathe();
-    }
-    const begun = this.clock();
-    this.encoder.flush();
-    this.spentMs += this.clock() - begun;
-    const spentMs = this.encodingMs - spentBefore;
-    const cost = count === 0 ? 1 : Math.min(2, (this.frameBytes - before) / (count * pageBytes));
-    return {
-      pages: count,
-      cost,
-      bytesPerSecond: count < 128 ? null : (count * pageBytes * 1000) / Math.max(1, spentMs),
-    };
-  }
-
-  close(): void {
-    for (const content of this.contents) content.close();
-  }
-
-  /** Without what was spent on codecs that were only tried: a leg tries them more seldom than so short a sample. */
-  private get encodingMs(): number {
-    return this.spentMs - this.codec.triedMs;
-  }
 }

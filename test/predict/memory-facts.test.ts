@@ -2,11 +2,13 @@ import { randomBytes } from "node:crypto";
 import t from "tap";
 import type { CommonBase } from "../../cli/leg/common-base.ts";
 import { loadLegCore } from "../../cli/leg/leg-core.ts";
-import { type GuestMemory, PageState } from "../../cli/predict/guest-memory.ts";
+import { type GuestMemory, type MemoryStates, PageState } from "../../cli/predict/guest-memory.ts";
 import { measureMemory } from "../../cli/predict/memory-facts.ts";
-import { lookAt, placeOf, writtenBetween } from "../../cli/predict/memory-look.ts";
+import { lookAt, SampleOrder, writtenBetween } from "../../cli/predict/memory-look.ts";
+import { readDigests, type StoredGeneration } from "../../cli/store/generation-reader.ts";
 import { PageDigests } from "../../src/generation/digest-tree.ts";
 import { placeRegions } from "../../src/generation/geometry.ts";
+import { ModelStore } from "../store/model-store.ts";
 
 const pages = 4096;
 const pageBytes = 4096;
@@ -24,10 +26,11 @@ class FakeMemory {
       this.contents.set(page, new Uint8Array(randomBytes(pageBytes)));
   }
 
-  states(): Uint8Array {
-    return Uint8Array.from({ length: pages }, (_, page) =>
+  states(): MemoryStates {
+    const states = Uint8Array.from({ length: pages }, (_, page) =>
       this.contents.has(page) ? PageState.own : PageState.untouched,
     );
+    return { states, ownPages: this.contents.size };
   }
 
   read(page: number, target: Uint8Array, at: number): boolean {
@@ -40,6 +43,7 @@ const asGuest = (memory: FakeMemory) => memory as unknown as GuestMemory;
 const nothing: CommonBase = { mode: "nothing" };
 
 t.test("the order in which pages are chosen is even: any part of it and of the memory", async (t) => {
+  const order = new SampleOrder(pages);
   for (const [from, count] of [
     [0, 4096],
     [1000, 512],
@@ -47,10 +51,24 @@ t.test("the order in which pages are chosen is even: any part of it and of the m
   ]) {
     for (const share of [0.05, 0.25, 0.5]) {
       let chosen = 0;
-      for (let page = from; page < from + count; page++) if (placeOf(page) < share) chosen++;
+      for (let page = from; page < from + count; page++) if (order.placeOf(page) < share * pages) chosen++;
       t.ok(Math.abs(chosen - count * share) <= 8, `${chosen} of ${count} at ${share}`);
     }
   }
+});
+
+t.test("the order has every page once, whatever their number", async (t) => {
+  for (const total of [1, 2, 3, 8, 16382, 30030, 65536]) {
+    const order = new SampleOrder(total);
+    const seen = new Set<number>();
+    for (let place = 0, page = 0; place < total; place++, page = (page + order.step) % total) {
+      seen.add(page);
+      if (order.placeOf(page) !== place) t.fail(`page ${page} of ${total} stands at ${place}`);
+    }
+    t.equal(seen.size, total);
+  }
+  const huge = new SampleOrder(2 ** 30);
+  t.equal(huge.placeOf((huge.step * 3) % 2 ** 30), 3, "where products are more than a number holds");
 });
 
 t.test("a first leg's facts: what is filled travels, as dense as it is", async (t) => {
@@ -96,6 +114,83 @@ t.test("a return leg's facts: what differs from the digests, whole if only those
   t.equal(facts.changedBytes, 300 * pageBytes);
   t.ok(facts.pageCost > 0.99);
   t.equal(facts.sampledPages, pages);
+});
+
+t.test("a VM that arrived: what nobody wrote to is known by the generation it was mapped from", async (t) => {
+  const model = await ModelStore.create(t.testdir());
+  const first = new Uint8Array(randomBytes(model.memoryBytes));
+  first.fill(0, 30 * pageBytes, 35 * pageBytes);
+  const older = await model.add(first);
+  const second = first.slice();
+  second.set(randomBytes(3 * pageBytes), 10 * pageBytes);
+  const newest = await model.add(second, older);
+  // Of the 40 pages of main memory, since then: two new ones, one as the first generation has it, one all zero.
+  const own = new Map<number, Uint8Array>([
+    [0, new Uint8Array(randomBytes(pageBytes))],
+    [31, new Uint8Array(randomBytes(pageBytes))],
+    [11, first.slice(11 * pageBytes, 12 * pageBytes)],
+    [5, new Uint8Array(pageBytes)],
+  ]);
+  const states = Uint8Array.from({ length: 40 }, (_, page) =>
+    own.has(page) ? PageState.own : PageState.asMapped,
+  );
+  const memory = {
+    pages: 40,
+    isMapped: true,
+    states: () => ({ states, ownPages: own.size }),
+    read: (page: number, target: Uint8Array, at: number) => {
+      target.set(own.get(page) as Uint8Array, at);
+      return true;
+    },
+  } as unknown as GuestMemory;
+  const factsTowards = async (base: CommonBase) =>
+    await measureMemory({
+      ...{ core: model.core, key: model.key, memory, base, bytesPerSecond: 12.5e6, before: null },
+      mapped: { generation: newest, digests: await readDigests(newest) },
+      effort: { lookMs: 5000, encodedPages: 400, encodedFirstPages: 400, watchMs: 0 },
+    });
+  const towards = async (generation: StoredGeneration): Promise<CommonBase> => ({
+    mode: "content",
+    generation,
+    digests: await readDigests(generation),
+  });
+  const filledBytes = (40 - 5 + 1 - 1) * pageBytes;
+  t.match(await factsTowards(await towards(newest)), { changedBytes: 4 * pageBytes, filledBytes });
+  t.match(await factsTowards(await towards(older)), { changedBytes: (3 + 2) * pageBytes, filledBytes });
+  t.match(await factsTowards(nothing), { changedBytes: filledBytes, filledBytes });
+  const digests = await readDigests(older);
+  const kept: CommonBase = {
+    mode: "digests",
+    id: older.manifest,
+    digests,
+    own: newest,
+    ownDigests: await readDigests(newest),
+  };
+  const facts = await factsTowards(kept);
+  t.match(facts, { changedBytes: (3 + 2) * pageBytes, filledBytes });
+  t.ok(facts.pageCost > 0.7 && facts.pageCost < 0.95, `all whole, but the zero one: ${facts.pageCost}`);
+});
+
+t.test("of a large memory that is as it was mapped some pages say how much is filled", async (t) => {
+  const core = await loadLegCore();
+  const total = 200_000;
+  const zero = core.blake3(new Uint8Array(pageBytes), key, 16);
+  const digests = new Uint8Array(total * 16);
+  for (let page = 0; page < total; page++) digests.set(zero, page * 16);
+  // Runs of 64 pages, two of three filled.
+  for (let page = 0; page < total; page++) if ((page >> 6) % 3 > 0) digests[page * 16] ^= 1;
+  const generation = { directory: "/store/demo/generations/1" } as StoredGeneration;
+  const states = new Uint8Array(total).fill(PageState.asMapped);
+  const memory = { pages: total, isMapped: true, states: () => ({ states, ownPages: 0 }) };
+  const facts = await measureMemory({
+    ...{ core, key, memory: memory as unknown as GuestMemory, bytesPerSecond: 12.5e6, before: null },
+    base: { mode: "content", generation, digests },
+    mapped: { generation, digests },
+    effort: { lookMs: 60, encodedPages: 400, encodedFirstPages: 400, watchMs: 0 },
+  });
+  t.match(facts, { changedBytes: 0, changedDeviation: 0, sampledPages: 0 });
+  const share = facts.filledBytes / (total * pageBytes);
+  t.ok(Math.abs(share - 2 / 3) < 0.01, `${share} of it`);
 });
 
 t.test("with little time a part stands for the whole, and says how uncertain it is", async (t) => {
