@@ -48,6 +48,9 @@ const isLittleEndian = endianness() === "LE";
 /** Physical address that machines of all types have in their first region, so far into it. */
 const probeAddress = 0x100000;
 
+/** Where the main RAM lies, by the connection to its QEMU: one that begins a migration answers late. */
+const addresses = new WeakMap<QmpClient, number>();
+
 /** The main RAM of a QEMU process. Close it. */
 export class GuestMemory {
   readonly pages: number;
@@ -68,12 +71,9 @@ export class GuestMemory {
   static async open(pid: number, qmp: QmpClient, memoryBytes: number): Promise<GuestMemory | null> {
     const files: number[] = [];
     try {
-      const answer = await qmp.execute<string>("human-monitor-command", {
-        "command-line": `gpa2hva ${probeAddress}`,
-      });
-      const found = / is (0x[0-9a-f]+)/.exec(String(answer));
-      if (found === null) return null;
-      const address = Number(found[1]) - probeAddress;
+      const address = addresses.get(qmp) ?? (await addressIn(qmp));
+      if (address === null) return null;
+      addresses.set(qmp, address);
       const maps = await readFile(`/proc/${pid}/maps`, "utf8");
       const mapping = findMapping(maps, address, memoryBytes);
       if (mapping === null) return null;
@@ -127,6 +127,14 @@ export class GuestMemory {
     closeSync(this.pagemap);
     closeSync(this.memory);
   }
+}
+
+async function addressIn(qmp: QmpClient): Promise<number | null> {
+  const answer = await qmp.execute<string>("human-monitor-command", {
+    "command-line": `gpa2hva ${probeAddress}`,
+  });
+  const found = / is (0x[0-9a-f]+)/.exec(String(answer));
+  return found === null ? null : Number(found[1]) - probeAddress;
 }
 
 /** `upper`: the upper half of an entry, as a signed number. */
