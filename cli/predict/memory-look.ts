@@ -145,7 +145,7 @@ export function writtenBetween(before: MemoryLook, after: MemoryLook): Written {
   const last = Math.round(share * after.states.length);
   const pages: number[] = [];
   for (const [page, digest] of after.digests) {
-    if (order.placeOf(page) >= last) continue;
+    if (share < after.share && order.placeOf(page) >= last) continue;
     const known = before.digests.get(page);
     // A page that was not the process's own before was written to since.
     if (known === undefined ? before.states[page] !== PageState.own : !bytesEqual(known, digest))
