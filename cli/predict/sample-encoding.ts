@@ -13,6 +13,7 @@ import { placeRegions } from "../../src/generation/geometry.ts";
 import { BaseWindow } from "../leg/base-window.ts";
 import { CodecChoice } from "../leg/codec-choice.ts";
 import type { CommonBase } from "../leg/common-base.ts";
+import { middle } from "../middle.ts";
 import { GenerationContent, type StoredGeneration } from "../store/generation-reader.ts";
 import type { GuestMemory } from "./guest-memory.ts";
 
@@ -25,6 +26,8 @@ const warmUps = 6;
 const pagesAtOnce = 64;
 /** Fewer pages do not tell how fast it goes. */
 const tellingPages = 128;
+/** No clock tells less of a page, and none is encoded as fast. */
+const fastestPageMs = 1e-4;
 
 /** A page to encode. */
 export interface SampledPage {
@@ -38,7 +41,7 @@ export interface EncodedSample {
   readonly pages: number;
   /** Bytes on the wire for each byte. */
   readonly cost: number;
-  /** Null if they were too few to say. */
+  /** By the frame in the middle, as garbage is collected in one of them; null if they were too few to say. */
   readonly bytesPerSecond: number | null;
 }
 
@@ -116,30 +119,39 @@ export class SampleEncoding {
     const { core } = this.source;
     const space = this.spaceOf(pages);
     const before = this.frameBytes;
-    const spentBefore = this.encodingMs;
     let count = 0;
+    // Milliseconds a page, of each frame.
+    const speeds: number[] = [];
+    let frame = { spentMs: this.encodingMs, count: 0, bytes: before };
+    const timed = (work: () => void) => {
+      const begun = this.clock();
+      work();
+      this.spentMs += this.clock() - begun;
+      if (this.frameBytes === frame.bytes || count === frame.count) return;
+      speeds.push((this.encodingMs - frame.spentMs) / (count - frame.count));
+      frame = { spentMs: this.encodingMs, count, bytes: this.frameBytes };
+    };
     try {
       for (const [at, sampled] of pages.entries()) {
-        const begun = this.clock();
-        if (!this.read(sampled)) continue;
-        // QEMU tells zero pages as such.
-        if (core.raw.isZero(this.page, pageBytes)) space.encoder.zeroPage(0, at);
-        else space.encoder.page(0, at, this.page);
-        this.spentMs += this.clock() - begun;
-        if (++count % pagesAtOnce === 0) await breathe();
+        timed(() => {
+          if (!this.read(sampled)) return;
+          count++;
+          // QEMU tells zero pages as such.
+          if (core.raw.isZero(this.page, pageBytes)) space.encoder.zeroPage(0, at);
+          else space.encoder.page(0, at, this.page);
+        });
+        if (at % pagesAtOnce === pagesAtOnce - 1) await breathe();
       }
-      const begun = this.clock();
-      space.encoder.flush();
-      this.spentMs += this.clock() - begun;
+      timed(() => space.encoder.flush());
     } finally {
       space.encoder.release();
       space.digests.release();
     }
-    const spentMs = this.encodingMs - spentBefore;
+    const pageMs = count < tellingPages ? null : middle(speeds);
     return {
       pages: count,
       cost: count === 0 ? 1 : Math.min(2, (this.frameBytes - before) / (count * pageBytes)),
-      bytesPerSecond: count < tellingPages ? null : (count * pageBytes * 1000) / Math.max(1, spentMs),
+      bytesPerSecond: pageMs === null ? null : (pageBytes * 1000) / Math.max(fastestPageMs, pageMs),
     };
   }
 
