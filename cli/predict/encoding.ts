@@ -13,6 +13,8 @@ export const usualEncoding = 80e6;
 
 /** How much longer a leg encodes its pages than a sample of them takes by itself. */
 export interface EncodingFactors {
+  /** How fast samples are encoded, in bytes a second: the one in the middle. */
+  readonly usual: number;
   /** By one thread, which reads, stores and sends meanwhile. */
   readonly alone: number;
   /** With others. */
@@ -38,7 +40,7 @@ const tellingShare = 0.5;
 
 /** Seconds. */
 export function encodingSeconds(load: EncodedLoad, factors: EncodingFactors): number {
-  const { alone, together, frames } = sampleSeconds(load);
+  const { alone, together, frames } = sampleSeconds(load, factors.usual);
   return alone * factors.alone + together * factors.together + frames;
 }
 
@@ -47,9 +49,10 @@ export type EncodedLeg = readonly [leg: LegRecord, seconds: number | null];
 
 /** Learns from legs. */
 export function learnEncoding(legs: readonly EncodedLeg[]): EncodingFactors {
+  const usual = middle([usualEncoding, ...legs.map(([leg]) => leg.encodeBytesPerSecond)]) as number;
   const telling = legs.flatMap(([leg, seconds]) => {
     if (seconds === null || leg.encodeBytesPerSecond === null) return [];
-    const sample = sampleSeconds(loadOf(leg));
+    const sample = sampleSeconds(loadOf(leg), usual);
     return [{ ...sample, seconds: Math.max(0, seconds - sample.frames) }];
   });
   const alone = middle([
@@ -64,7 +67,7 @@ export function learnEncoding(legs: readonly EncodedLeg[]): EncodingFactors {
         : null,
     ),
   ]) as number;
-  return { alone, together };
+  return { usual, alone, together };
 }
 
 /** What a leg encoded, as it is remembered. */
@@ -72,13 +75,24 @@ export function loadOf({ kind, changedBytes, pageWireBytes, encodeBytesPerSecond
   return { kind, changedBytes, frameBytes: pageWireBytes, sampleBytesPerSecond: encodeBytesPerSecond };
 }
 
+/**
+ * How fast a sample says that pages are encoded, in bytes a second. It is so short that chance moves it about as much as the
+ * pages do: the truth is taken to lie halfway between it and what samples usually say, as ratios go.
+ */
+export function sampleSpeed(sampleBytesPerSecond: number | null, usual: number): number {
+  return Math.sqrt((sampleBytesPerSecond ?? usual) * usual);
+}
+
 /** What the sample's speed would make of the part of each, and what the frames take. */
-function sampleSeconds({ kind, changedBytes, frameBytes, sampleBytesPerSecond }: EncodedLoad): {
+function sampleSeconds(
+  { kind, changedBytes, frameBytes, sampleBytesPerSecond }: EncodedLoad,
+  usual: number,
+): {
   readonly alone: number;
   readonly together: number;
   readonly frames: number;
 } {
-  const speed = sampleBytesPerSecond ?? usualEncoding;
+  const speed = sampleSpeed(sampleBytesPerSecond, usual);
   const aloneBytes = kind === "first" ? Math.min(changedBytes, threadsAfterBytes) : changedBytes;
   return {
     alone: aloneBytes / speed,

@@ -13,7 +13,7 @@ import {
   type VmLoad,
 } from "../../src/predict/index.ts";
 import type { DiskFacts } from "./disk-facts.ts";
-import { encodingSeconds, usualEncoding } from "./encoding.ts";
+import { encodingSeconds, sampleSpeed } from "./encoding.ts";
 import type { Learned, VmLeg } from "./learned.ts";
 import type { LegEstimate } from "./leg-estimate.ts";
 import type { LinkFigures } from "./link-figures.ts";
@@ -95,7 +95,7 @@ function speedsOf({ kind, tracking, memory, link, learned, spentSeconds }: Predi
   const { changedBytes, pageCost, encodeBytesPerSecond: sampleBytesPerSecond } = memory;
   const frameBytes = changedBytes * pageCost;
   const seconds = encodingSeconds({ kind, changedBytes, frameBytes, sampleBytesPerSecond }, encoding);
-  const idle = (sampleBytesPerSecond ?? usualEncoding) / encoding.alone;
+  const idle = sampleSpeed(sampleBytesPerSecond, encoding.usual) / encoding.alone;
   // The peer is asked while the guest is looked at; the round trip of that is the equation's own.
   const waiting = Math.max((spentSeconds ?? predictSeconds) - link.link.rttSeconds, askSeconds);
   return {
