@@ -14,7 +14,7 @@ export function explainFrames(summary: FramesSummary, listed: readonly FrameLine
       `Delta of ${header.vm}: generation ${base.generation} to ${header.generation}, ${header.totalPages} pages`,
     );
     print(`  stands on root ${base.root}`);
-  } else print(summary.deviceBytes > 0 ? "Device state" : "Frames without a header");
+  } else print(titleOf(summary));
   print(`  ${frames} frames, ${formatSize(bytes)}`);
   if (summary.deviceBytes > 0) print(`  ${formatSize(summary.deviceBytes)} of device state`);
   if (header) print(`  records: ${countsOf(records) || "none"}`);
@@ -72,4 +72,10 @@ function printPictures({ parts, picture, dirtyPages }: FramesSummary): void {
     print(what || `${name}: ${marked} of ${total} pages`);
     for (const line of ofPart) print(`  ${line}`);
   }
+}
+
+/** Of what begins with no header: nothing at all is a seed's. */
+function titleOf({ frames, deviceBytes }: FramesSummary): string {
+  if (frames === 0) return "No device state: the generation is a seed, made while its VM ran";
+  return deviceBytes > 0 ? "Device state" : "Frames without a header";
 }

@@ -1,10 +1,10 @@
 /** Recognises a file by its content and explains it. */
 
 import { lstatSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { Core } from "../../src/core.ts";
 import { frameMagic } from "../../src/delta/vocabulary.ts";
-import { decodeManifest, type Manifest, maxManifestBytes } from "../../src/generation/manifest.ts";
+import { decodeManifest, isSeed, type Manifest, maxManifestBytes } from "../../src/generation/manifest.ts";
 import { STREAM_MAGIC } from "../../src/qemu-stream/index.ts";
 import { OperationError } from "../errors.ts";
 import { readManifest } from "../store/vm-store.ts";
@@ -37,6 +37,10 @@ export async function inspectFile(
     if (needsManifest(path)) return await inspectGenerationFile(core, path, file);
     const record = await inspectImageRecord(path);
     if (record !== null) return record;
+    if (file.size === 0 && basename(path) === "device") {
+      const manifest = await manifestBeside(core, path);
+      if (manifest && isSeed(manifest)) return inspectFrames(core, file, manifest, onFrame);
+    }
     const head = new Uint8Array(Math.min(4, file.size));
     readFully(file, head, 0);
     const magic = head.length === 4 ? new DataView(head.buffer).getUint32(0, true) : 0;

@@ -99,6 +99,11 @@ t.test("the other files of a generation", async (t) => {
     /^vga.vram: 7 pages from byte 640/,
   ]);
   t.match(await first0(second.directory, "device"), [/^Device state/]);
+  const seed = await model.add(new Uint8Array(model.memoryBytes), null, null);
+  t.match(await first0(seed.directory, "device"), [/^No device state: the generation is a seed/]);
+  const complete = join(first.directory, "device");
+  writeFileSync(complete, "");
+  t.match(await runInTest(t, inspectCommand(), complete), { code: 2 }, "it has one, and this is not it");
 });
 
 t.test("a captured stream: machine, blocks, device state and devices", async (t) => {
