@@ -130,6 +130,8 @@ export class StandingMigration {
 
   /** Reads the pass from its beginning. Throws OperationError when QEMU refuses. */
   async begin(): Promise<void> {
+    // Before anything is read: what came while a file is waited for could lie behind the page where reading has to stop.
+    const marginBytes = await holdMarginBytes();
     const outgoing = await this.qemu.started;
     this.outgoing = outgoing;
     outgoing.preSwitchover.then(
@@ -141,7 +143,7 @@ export class StandingMigration {
     await Promise.race([this.pump.established, this.over]);
     if (this.phase === "over") return;
     const { digests } = this.pump;
-    const page = holdPage(digests.digests, digests.zero, await holdMarginBytes());
+    const page = holdPage(digests.digests, digests.zero, marginBytes);
     if (page === null)
       this.fail("useless", "its memory is too small, or too empty, to be held: a scan takes no time");
     else this.holdAt = page;
