@@ -1,5 +1,6 @@
 /** What a VM with a standing migration bears. */
 
+import { fileURLToPath } from "node:url";
 import t from "tap";
 import { guestName } from "../../cli/demo/testbed.ts";
 import { checkAftermath } from "./aftermath.ts";
@@ -23,6 +24,16 @@ t.test("device_add is answered while the VM is held: refused, at once", async (t
     /migrat/,
   );
   t.match(await trackingAt(rig, "b"), { mode: "standing" });
+});
+
+t.test("it stops in time though a file of the host is read late", async (t) => {
+  const preload = fileURLToPath(new URL("./slow-file.js", import.meta.url));
+  const rig = await Rig.boot(t, { ...standing, env: { NODE_OPTIONS: `--import=${preload}` } });
+  t.match(await standAtB(rig), { mode: "standing" });
+  const { done, source, destination } = await rig.comparedLeg("b", "a");
+  t.equal(done.tracking, "standing");
+  t.equal(differences(source, destination), "");
+  await rig.untilAlive("a");
 });
 
 t.test("resets while the VM is held do not leak", async (t) => {
