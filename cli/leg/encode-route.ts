@@ -9,7 +9,6 @@
  */
 
 import { availableParallelism } from "node:os";
-import { performance } from "node:perf_hooks";
 import { type Core, compileCore } from "../../src/core.ts";
 import { PageWish } from "../../src/delta/batch-encoder.ts";
 import type { ChangeEncoder } from "../../src/delta/change-encoder.ts";
@@ -25,8 +24,6 @@ import { EncodePool, type PoolBatch, type PoolResult } from "./encode-pool.ts";
 
 /** It is judged after each so many bytes of changed pages whether the link waits for this thread, or this thread for the link. */
 export const threadsAfterBytes = 16 << 20;
-/** While QEMU was held for more than this share of the time, because enough was on the link, one thread is enough. */
-const heldShare = 0.25;
 /** More threads than this are not fed by one that reads QEMU's stream. */
 const maxThreads = 6;
 /** As for frames that are made in this thread. */
@@ -59,6 +56,8 @@ export interface EncodeRouteOptions {
   readonly mode: "nothing" | "digests" | "content";
   /** Null: everything is encoded in this thread. */
   readonly threads: EncodeThreads | null;
+  /** True while the link is the limit: then one thread is enough. */
+  readonly isLinkBusy: () => boolean;
   /** Image of this site's own copy. */
   readonly imagePath: string;
   readonly plan: () => CodecPlan;
@@ -77,9 +76,8 @@ export class EncodeRoute {
   private state: "alone" | "starting" | "parallel" | "over" = "alone";
   /** Changed bytes that start the threads; Infinity where they would not help. */
   private readonly startAfterBytes: number;
-  private readonly clock: () => number;
-  /** From when, in changed bytes and in time, the link is judged; for how long it was full since; since when it is. */
-  private judged = { fromBytes: 0, from: 0, fullMs: 0, fullSince: Number.NaN };
+  /** Changed bytes when the link was judged last. */
+  private judgedAtBytes = 0;
   private slot: BatchSlot | null = null;
   private region = 0;
   private count = 0;
@@ -89,11 +87,8 @@ export class EncodeRoute {
   private collecting = 1;
   private answered = 0;
 
-  /** `clock` gives milliseconds. */
-  constructor(options: EncodeRouteOptions, clock: () => number = () => performance.now()) {
+  constructor(options: EncodeRouteOptions) {
     this.options = options;
-    this.clock = clock;
-    this.judged.from = clock();
     const { threads, mode } = options;
     this.startAfterBytes =
       threads === null || mode === "content" ? Number.POSITIVE_INFINITY : threads.afterBytes;
@@ -119,7 +114,7 @@ export class EncodeRoute {
     const { encoder, core } = this.options;
     if (this.state !== "parallel") {
       encoder.page(region, page, content);
-      if (encoder.changedBytes - this.judged.fromBytes >= this.startAfterBytes) this.judge();
+      if (encoder.changedBytes - this.judgedAtBytes >= this.startAfterBytes) this.judge();
       return;
     }
     const slot = this.place(region, page);
@@ -153,15 +148,6 @@ export class EncodeRoute {
     else action();
   }
 
-  /** Told whether enough is on the link: then QEMU waits for it, and nothing for this thread. */
-  linkIs(isFull: boolean): void {
-    const { judged } = this;
-    if (isFull !== Number.isNaN(judged.fullSince)) return;
-    const now = this.clock();
-    if (!isFull) judged.fullMs += now - judged.fullSince;
-    judged.fullSince = isFull ? now : Number.NaN;
-  }
-
   /** Ends the threads. Resolves when nothing is written any more; what was not done is lost. */
   async close(): Promise<void> {
     this.state = "over";
@@ -169,11 +155,8 @@ export class EncodeRoute {
   }
 
   private judge(): void {
-    const { from, fullMs } = this.judged;
-    const now = this.clock();
-    const isLinkFull = fullMs > heldShare * (now - from);
-    this.judged = { ...this.judged, fromBytes: this.options.encoder.changedBytes, from: now, fullMs: 0 };
-    if (!isLinkFull && this.state === "alone") this.start();
+    this.judgedAtBytes = this.options.encoder.changedBytes;
+    if (!this.options.isLinkBusy() && this.state === "alone") this.start();
   }
 
   private start(): void {

@@ -26,6 +26,7 @@ import { BaseWindow } from "./base-window.ts";
 import { CodecChoice } from "./codec-choice.ts";
 import { baseIdOf, type CommonBase, ownBaseOf } from "./common-base.ts";
 import { EncodeRoute } from "./encode-route.ts";
+import { LinkLoad } from "./link-load.ts";
 import type { PumpOptions } from "./pump-options.ts";
 import { arrangeBlocks } from "./stream-regions.ts";
 import { StreamWindow } from "./stream-window.ts";
@@ -58,6 +59,7 @@ interface Established {
 /** Pumps one leg. */
 export class SourcePump {
   readonly rate = new DeliveryRate();
+  private readonly load = new LinkLoad();
   /** What compresses the frames of RAM and disks. */
   readonly codec: CodecChoice;
   /** Machine type as the stream names it. */
@@ -96,7 +98,7 @@ export class SourcePump {
     this.isRamHeld = options.hasDisks;
     this.codec = new CodecChoice(options.core, {
       bytesPerSecond: () => this.rate.bytesPerSecond,
-      isBusy: () => 2 * this.rate.unacknowledgedBytes > this.rate.windowBytes(performance.now()),
+      isBusy: () => this.load.isBusy,
       threads: () => this.open?.route.threads ?? 0,
     });
     this.established = new Promise((resolve) => {
@@ -246,6 +248,7 @@ export class SourcePump {
     this.parts().writer.applyDisk(frame, sequence, kinds);
     this.rate.sent(sequence, frame.length, performance.now());
     this.options.sink.sendFrame(frame, sequence);
+    this.pace();
   }
 
   /** Sends what is waiting, so that a slow stream does not sit in a half-full frame; keeps the digests' tree current. */
@@ -286,11 +289,11 @@ export class SourcePump {
 
   /** Reads on, or holds QEMU's stream, as the link and the disks allow. */
   pace(): void {
-    if (this.hold === null || this.mustDrain) return;
-    const { route } = this.open ?? {};
     const isFull = this.isFull();
-    route?.linkIs(isFull);
-    const mustHold = (isFull || route?.isFull) && !(this.isQueueDraining && this.isLinkUp);
+    // While it is lost nothing is known of it.
+    this.load.setFull(isFull && this.isLinkUp);
+    if (this.hold === null || this.mustDrain) return;
+    const mustHold = (isFull || this.open?.route.isFull) && !(this.isQueueDraining && this.isLinkUp);
     if (mustHold || (this.isRamHeld && this.isEstablished)) this.hold.hold();
     else this.hold.release();
   }
@@ -352,6 +355,7 @@ export class SourcePump {
       key,
       mode: common.mode,
       threads: this.options.threads,
+      isLinkBusy: () => this.load.isBusy,
       imagePath: writer.imagePath,
       plan: () => codec.plan(),
       learn: codec.learn,

@@ -102,7 +102,7 @@ export class FaultBed {
       const disks = await DiskRig.boot(
         teardowns,
         [{ id: diskName, lengthBytes: diskBytes, initial: ["write -P 17 0 1M"] }],
-        { ...guest, ...(stores && { keepFolder: stores.folder }), env: halts.environment, ...changes },
+        { ...guest, ...(stores && { keepFolder: stores.folder }), env: halts.environmentWith(), ...changes },
       );
       const { socketFolder } = disks.rig.testbed;
       const folders = [socketFolder, disks.folder, folder, ...(stores ? [stores.folder] : [])];

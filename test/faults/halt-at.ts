@@ -15,7 +15,7 @@ if (path !== undefined) subscribe(legStepChannel, (step) => haltIfWanted(path, s
 
 function haltIfWanted(file: string, step: LegStep): void {
   if (wanted(file) !== stepText(step)) return;
-  rmSync(file);
+  rmSync(file, { force: true });
   process.kill(process.pid, "SIGSTOP");
 }
 

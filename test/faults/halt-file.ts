@@ -1,6 +1,6 @@
 /** How a harness tells agents where to halt; see halt-at.ts. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { LegStep } from "../../cli/leg/leg-steps.ts";
@@ -21,16 +21,22 @@ export class HaltFile {
     this.path = path;
   }
 
-  /** Environment of the agents that are to heed the file. */
-  get environment(): Record<string, string> {
-    const preload = new URL("./halt-at.js", import.meta.url);
-    return { NODE_OPTIONS: `--import=${fileURLToPath(preload)}`, [haltFileVariable]: this.path };
+  /** Environment of the agents that are to heed the file, with what else they are given. */
+  environmentWith(more: Readonly<Record<string, string>> = {}): Record<string, string> {
+    const preload = `--import=${fileURLToPath(new URL("./halt-at.js", import.meta.url))}`;
+    const options = [preload, more["NODE_OPTIONS"] ?? ""].join(" ").trim();
+    return { ...more, NODE_OPTIONS: options, [haltFileVariable]: this.path };
   }
 
   /** The next agent that comes to this step halts there, once. */
   async set(step: string): Promise<void> {
     await writeFile(`${this.path}.new`, step);
     await rename(`${this.path}.new`, this.path);
+  }
+
+  /** True until an agent has come to the step. */
+  get isSet(): boolean {
+    return existsSync(this.path);
   }
 
   async clear(): Promise<void> {

@@ -1,6 +1,5 @@
 /** What tests of checkpoints and seeds do and look at. */
 
-import { join } from "node:path";
 import type { Test } from "tap";
 import type { CopyDone } from "../../cli/agent/copy.ts";
 import type { ControlLine } from "../../cli/control-client.ts";
@@ -9,7 +8,7 @@ import type { OperationError } from "../../cli/errors.ts";
 import { GenerationContent } from "../../cli/store/generation-reader.ts";
 import { VmStore } from "../../cli/store/vm-store.ts";
 import { loadCore } from "../../src/core.ts";
-import { HaltFile, isHalted } from "../faults/halt-file.ts";
+import { type HaltFile, isHalted } from "../faults/halt-file.ts";
 import type { TestDisk } from "./disk-files.ts";
 import { DiskRig } from "./disk-rig.ts";
 import type { Rig } from "./rig.ts";
@@ -82,8 +81,8 @@ export async function haltingRig(
   disks: readonly TestDisk[],
   changes: Partial<TestbedOptions> = {},
 ): Promise<{ readonly disks: DiskRig; readonly halts: HaltFile }> {
-  const halts = new HaltFile(join(t.testdir(), "halt-at"));
-  return { disks: await DiskRig.boot(t, disks, { ...changes, env: halts.environment }), halts };
+  const rig = await DiskRig.boot(t, disks, changes);
+  return { disks: rig, halts: rig.rig.halts };
 }
 
 /** Waits until a site's agent stands still at the step that was set, unless `end` comes first. */

@@ -83,18 +83,20 @@ t.test("it also comes back from a standing migration", async (t) => {
 t.test("a guest that changes more than the link carries is given up, and runs on", async (t) => {
   const dirtier = { ...shape, workload: "dirtier", dirtyPagesPerSecond: 2000 } as const;
   const link = { bitsPerSecond: 30e6, rttMs: 2 };
+  // On a busy machine the fast link takes this guest in ten seconds.
+  const enoughMs = 20_000;
   const qemu = await run(
     [
       { ...dirtier, link, method: "precopy" },
       { ...dirtier, link: fast, method: "precopy" },
     ],
-    6000,
+    enoughMs,
   );
   t.match(qemu, [
     { converged: false, downtimeMs: 0 },
     { converged: true, link: fast },
   ]);
-  t.ok(Number(qemu[0]?.totalMs) >= 6000);
+  t.ok(Number(qemu[0]?.totalMs) >= enoughMs);
   t.ok(Number(qemu[0]?.wireBytes) > 1e6);
   const own = await run(
     [

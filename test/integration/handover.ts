@@ -30,17 +30,15 @@ export async function handover(
 ): Promise<Handover> {
   const rig = await boot();
   const counter = await rig.counter("a");
-  let isHalted: () => void = () => {};
-  const halted = new Promise<void>((resolve) => {
-    isHalted = resolve;
-  });
+  let isOver = false;
+  await rig.expectHandover();
   const end = rig.begin("a", "b", {
-    onLine: (line) => {
-      if (line["state"] === "finishing") rig.haltAtHandover("a", "b").then(isHalted);
-      if (line.event === "state") onState(String(line["state"]));
-    },
+    onLine: (line) => line.event === "state" && onState(String(line["state"])),
   });
-  await Promise.race([halted, end]);
+  end.finally(() => {
+    isOver = true;
+  });
+  await rig.haltAtHandover("a", "b", () => isOver);
   await waitFor("PREPARED", () => (rig.site("b").logTail.includes('"state":"prepared"') ? true : null));
   return { rig, counter, end };
 }

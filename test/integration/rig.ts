@@ -3,7 +3,9 @@
  * QEMU. Whatever a test leaves behind is ended and removed after it.
  */
 
+import { randomUUID } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MigrateDone } from "../../cli/agent/migrate.ts";
@@ -20,6 +22,7 @@ import { isRunning, type QmpClient } from "../../cli/qemu/qmp-client.ts";
 import { namesIn } from "../../cli/store/folder.ts";
 import type { VerifyReport } from "../../cli/verify/report.ts";
 import { verifyPaths } from "../../cli/verify/verify.ts";
+import { HaltFile, isHalted } from "../faults/halt-file.ts";
 import { testMachine, testQemu } from "../qemu/test-qemu.ts";
 import { endOnSignal } from "./end-on-signal.ts";
 import { GuestModel } from "./guest-model.ts";
@@ -50,6 +53,10 @@ const defaults: TestbedOptions = {
   qemuBinary: testQemu,
   machine: testMachine,
 };
+
+/** The destination's QEMU has loaded everything; PREPARED was not sent. */
+const handoverStep = "destination:prepared";
+const handoverPollMs = 5;
 
 /** What a test needs of tap. */
 export interface Teardown {
@@ -90,13 +97,16 @@ export class Rig {
   readonly testbed: Testbed;
   readonly runs: RunLog;
   readonly model: GuestModel;
+  /** Where agents halt by themselves. */
+  readonly halts: HaltFile;
   private readonly halted = new Set<string>();
   private readonly consoles = new Set<GuestConsole>();
   private readonly stopWatching: () => void;
   private starting: Promise<void> | null = null;
 
-  private constructor(testbed: Testbed, siteNames: readonly string[]) {
+  private constructor(testbed: Testbed, siteNames: readonly string[], halts: HaltFile) {
     this.testbed = testbed;
+    this.halts = halts;
     const { fillBytes, workingSetBytes, dirtyPagesPerSecond } = testbed.options;
     this.model = new GuestModel({
       fillPages: fillBytes / PAGE,
@@ -112,14 +122,16 @@ export class Rig {
   /** Starts the sites; the guest is defined at the first one. */
   static async start(test: Teardown, changes: Partial<TestbedOptions> = {}): Promise<Rig> {
     const options = { ...defaults, ...changes };
+    const halts = new HaltFile(join(tmpdir(), `bfmig-halt-${randomUUID()}`));
     const testbed = await Testbed.create({
       ...options,
       moreArguments: (site, folder) => [
         ...["-qmp", `unix:${monitorPath(site, folder)},server=on,wait=off`],
         ...(changes.moreArguments?.(site, folder) ?? []),
       ],
+      env: halts.environmentWith(changes.env),
     });
-    const rig = new Rig(testbed, options.siteNames ?? ["a", "b"]);
+    const rig = new Rig(testbed, options.siteNames ?? ["a", "b"], halts);
     test.teardown(() => rig.close());
     rig.starting = testbed.startSites();
     await rig.starting;
@@ -254,13 +266,22 @@ export class Rig {
     );
   }
 
-  /** Waits until the destination's QEMU has loaded everything, then halts the source's agent. */
-  async haltAtHandover(from: string, to: string): Promise<void> {
-    const monitor = await this.monitor(to);
-    let state = { status: "" };
-    do state = await monitor.execute("query-status");
-    while (state.status === "inmigrate");
+  /** Before a leg: its destination's agent is to halt when its QEMU has loaded everything. */
+  async expectHandover(): Promise<void> {
+    await this.halts.set(handoverStep);
+  }
+
+  /**
+   * Waits until it does, then halts the source's agent and lets the destination's go on: PREPARED is on its way then. False
+   * if the leg was over before.
+   */
+  async haltAtHandover(from: string, to: string, isOver: () => boolean): Promise<boolean> {
+    const hasHalted = () => !this.halts.isSet && isHalted(this.site(to).pid);
+    while (!hasHalted() && !isOver()) await sleep(handoverPollMs);
+    if (!hasHalted()) return false;
     this.halt(from);
+    process.kill(this.site(to).pid, "SIGCONT");
+    return true;
   }
 
   /** Halts a site's agent where it is; `resume` lets it go on. */
@@ -287,16 +308,17 @@ export class Rig {
    * then waits for COMMIT, the source's for its answer: both copies stand still and can be read.
    */
   async comparedLeg(from: string, to: string, options: LegOptions = {}): Promise<ComparedLeg> {
-    let reading: Promise<Omit<ComparedLeg, "done">> | null = null;
-    const onLine = (line: ControlLine) => {
-      options.onLine?.(line);
-      if (line["state"] !== "finishing") return;
-      reading = this.readBoth(from, to, options.whileStill);
-      reading.catch(() => {});
-    };
-    const done = await this.migrate(from, to, { ...options, onLine });
-    if (reading === null) throw new Error("the leg never came to its end");
-    return { done, ...(await (reading as Promise<Omit<ComparedLeg, "done">>)) };
+    let isOver = false;
+    await this.expectHandover();
+    const reading = this.readBoth(from, to, () => isOver, options.whileStill);
+    reading.catch(() => {});
+    try {
+      const done = await this.migrate(from, to, options);
+      return { done, ...(await reading) };
+    } finally {
+      isOver = true;
+      await this.halts.clear();
+    }
   }
 
   /** What the offline verifier says of the sites' stores; their agents are ended for it. */
@@ -333,15 +355,16 @@ export class Rig {
   private async readBoth(
     from: string,
     to: string,
+    isOver: () => boolean,
     whileStill: (() => Promise<void>) | undefined,
   ): Promise<Omit<ComparedLeg, "done">> {
-    await this.haltAtHandover(from, to);
+    if (!(await this.haltAtHandover(from, to, isOver))) throw new Error("the leg never came to its end");
     try {
       const source = await this.dump(from);
       const destination = await this.dump(to);
       await whileStill?.();
       if ((await this.runsAt(from)) || (await this.runsAt(to))) {
-        throw new Error("the source's agent was halted too late: a copy ran while memory was read");
+        throw new Error("a copy ran while memory was read");
       }
       return { source, destination };
     } finally {
@@ -356,6 +379,7 @@ export class Rig {
     await Promise.allSettled([this.starting, this.runs.close()]);
     await Promise.allSettled([...this.testbed.sites.keys()].map((name) => this.endSite(name)));
     await this.testbed.close().catch(() => {});
+    await this.halts.clear();
     await rm(this.testbed.socketFolder, { recursive: true, force: true, maxRetries: 5 });
   }
 
