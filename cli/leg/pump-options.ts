@@ -1,4 +1,4 @@
-/** What the source's data path is given. */
+/** What the source's data path is given, and what it gives in the end. */
 
 import type { Core } from "../../src/core.ts";
 import type { CommonBase } from "./common-base.ts";
@@ -30,4 +30,17 @@ export interface PumpOptions {
   readonly onBaseDropped: (reason: string) => void;
   /** What may encode beside this thread, where it pays; null: nothing. */
   readonly threads: EncodeThreads | null;
+}
+
+/** The device state at the end of the stream. */
+export interface StreamEnd {
+  /** As the store keeps them. */
+  readonly frames: readonly Uint8Array[];
+  readonly bytes: number;
+  /** Bytes of the frames that the peer was sent. */
+  readonly wireBytes: number;
+  /** Keyed BLAKE3-256 of the device state. */
+  readonly digest: Uint8Array;
+  /** Number of the last frame. */
+  readonly sequence: number;
 }

@@ -11,10 +11,11 @@
 import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
 import { traceStep } from "./leg-steps.ts";
 import { endOfStream } from "./live-rounds.ts";
+import type { StreamEnd } from "./pump-options.ts";
 import type { SourceLegContext } from "./source-context.ts";
 import { type FreezeDisks, SourceCopy } from "./source-copy.ts";
 import type { SourceDisks } from "./source-disks.ts";
-import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import type { SourcePump } from "./source-pump.ts";
 
 /** Runs one checkpoint. Throws OperationError "aborted" when there is none; the VM runs on here in any case. */
 export class SourceCheckpoint extends SourceCopy {

@@ -11,9 +11,10 @@ import { messageOf, OperationError } from "../errors.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import type { OwnershipRecord } from "../store/ownership.ts";
 import { asNoCopy, type CopyPurpose } from "./leg-failure.ts";
+import type { StreamEnd } from "./pump-options.ts";
 import type { SourceLegContext, SourceOutcome } from "./source-context.ts";
 import { SourceLeg } from "./source-leg.ts";
-import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import type { SourcePump } from "./source-pump.ts";
 import type { LegEnd } from "./source-seal.ts";
 
 const preparedTimeoutMs = 60_000;

@@ -10,11 +10,12 @@ import type { OwnershipRecord } from "../store/ownership.ts";
 import { asAborted } from "./leg-failure.ts";
 import { traceStep } from "./leg-steps.ts";
 import { endOfStream } from "./live-rounds.ts";
+import type { StreamEnd } from "./pump-options.ts";
 import type { SourceLegContext, SourceOutcome } from "./source-context.ts";
 import type { SourceDisks } from "./source-disks.ts";
 import { SourceLeg } from "./source-leg.ts";
 import type { Patience } from "./source-link.ts";
-import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import type { SourcePump } from "./source-pump.ts";
 import { recordReleased } from "./source-release.ts";
 import type { LegEnd } from "./source-seal.ts";
 

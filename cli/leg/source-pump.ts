@@ -27,23 +27,10 @@ import { CodecChoice } from "./codec-choice.ts";
 import { baseIdOf, type CommonBase, ownBaseOf } from "./common-base.ts";
 import { EncodeRoute } from "./encode-route.ts";
 import { LinkLoad } from "./link-load.ts";
-import type { PumpOptions } from "./pump-options.ts";
+import type { PumpOptions, StreamEnd } from "./pump-options.ts";
 import { arrangeBlocks } from "./stream-regions.ts";
 import { StreamWindow } from "./stream-window.ts";
 import { type UnwrittenPages, unwrittenPages } from "./unwritten-pages.ts";
-
-/** The device state at the end of the stream. */
-export interface StreamEnd {
-  /** As the store keeps them. */
-  readonly frames: readonly Uint8Array[];
-  readonly bytes: number;
-  /** Bytes of the frames that the peer was sent. */
-  readonly wireBytes: number;
-  /** Keyed BLAKE3-256 of the device state. */
-  readonly digest: Uint8Array;
-  /** Number of the last frame. */
-  readonly sequence: number;
-}
 
 /** Everything that exists once the stream has named the RAM blocks. */
 interface Established {
@@ -215,14 +202,12 @@ export class SourcePump {
   /** The peer has everything up to this frame, or as many frames. */
   acknowledged(sequence: number): void {
     this.rate.acknowledged(sequence, performance.now());
-    if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
     this.pace();
   }
 
   /** While the link is lost nothing more is taken from QEMU. */
   linkChanged(isUp: boolean): void {
     this.isLinkUp = isUp;
-    if (!this.isFull()) for (const resume of this.waiting.splice(0)) resume();
     this.pace();
   }
 
@@ -292,6 +277,7 @@ export class SourcePump {
     const isFull = this.isFull();
     // While it is lost nothing is known of it.
     this.load.setFull(isFull && this.isLinkUp);
+    if (!isFull) for (const resume of this.waiting.splice(0)) resume();
     if (this.hold === null || this.mustDrain) return;
     const mustHold = (isFull || this.open?.route.isFull) && !(this.isQueueDraining && this.isLinkUp);
     if (mustHold || (this.isRamHeld && this.isEstablished)) this.hold.hold();

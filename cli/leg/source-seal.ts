@@ -4,9 +4,10 @@ import { messageOf } from "../errors.ts";
 import type { StoredGeneration } from "../store/generation-reader.ts";
 import type { GenerationParts } from "../store/generation-writer.ts";
 import type { LegPurpose } from "../wan/messages.ts";
+import type { StreamEnd } from "./pump-options.ts";
 import type { SourceLegContext } from "./source-context.ts";
 import type { SourceDisks } from "./source-disks.ts";
-import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import type { SourcePump } from "./source-pump.ts";
 
 /** What a leg has at its end. */
 export interface LegEnd {

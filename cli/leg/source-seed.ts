@@ -12,11 +12,12 @@ import { pageBytes } from "../../src/delta/vocabulary.ts";
 import type { OutgoingMigration } from "../qemu/outgoing-migration.ts";
 import { traceStep } from "./leg-steps.ts";
 import { LegProgress } from "./progress.ts";
+import type { StreamEnd } from "./pump-options.ts";
 import { followPass, paceOf } from "./seed-pass.ts";
 import type { SourceLegContext } from "./source-context.ts";
 import { type FreezeDisks, SourceCopy } from "./source-copy.ts";
 import type { SourceDisks } from "./source-disks.ts";
-import type { SourcePump, StreamEnd } from "./source-pump.ts";
+import type { SourcePump } from "./source-pump.ts";
 
 /** Runs one seed. Throws OperationError "aborted" when there is none; the VM runs on here in any case. */
 export class SourceSeed extends SourceCopy {
