@@ -18,7 +18,7 @@ export type CopyPurpose = Exclude<LegPurpose, "handover">;
 /** The same for a copy: the VM was never about to leave. */
 export function asNoCopy(purpose: CopyPurpose, error: unknown): OperationError {
   if (error instanceof OperationError && error.reason === "refused") return error;
-  return new OperationError("aborted", `No ${purpose} was made, the VM runs on: ${messageOf(error)}`, {
+  return new OperationError("aborted", `No ${purpose} was made, the VM stays here: ${messageOf(error)}`, {
     cause: error,
   });
 }

@@ -212,7 +212,10 @@ export abstract class SourceLeg {
     this.machine.go("rounds");
     const progress = new LegProgress(definition.name, definition.memoryBytes, onProgress);
     await this.race(this.standing.replay(this.link, progress, this.onQemuFailed));
+    let stopWatching = () => {};
     const attached = (outgoing: OutgoingMigration) => {
+      stopWatching();
+      stopWatching = this.watchPauses(outgoing);
       this.qemu.pumpInto(outgoing, pump);
       return outgoing;
     };
@@ -240,9 +243,21 @@ export abstract class SourceLeg {
       onFirstPass: () => this.times.reached("first-pass"),
       purpose: this.purpose,
       rest: (outgoing, disks) => this.readRest(pump, outgoing, disks),
-    });
+    }).finally(() => stopWatching());
     this.lastInfo = info;
     return end;
+  }
+
+  /** Who pauses the VM wants it to stand still: the leg is given up, since it would let it run. */
+  private watchPauses(outgoing: OutgoingMigration): () => void {
+    const { qmp, definition } = this.context;
+    return qmp.onEvent(({ name }) => {
+      if (name !== "STOP") return;
+      outgoing.isStoppedByOthers().then((isPaused) => {
+        if (isPaused)
+          this.failed(new OperationError("aborted", `${definition.name} was paused, and stays so`));
+      });
+    });
   }
 
   /** QEMU has stopped the VM: all that is left is read. */

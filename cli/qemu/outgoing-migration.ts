@@ -204,8 +204,8 @@ export class OutgoingMigration {
   }
 
   /**
-   * Gives up: the migration ends as failed or cancelled, and the VM runs again if it ran before. `leaveStopped`: it is
-   * stopped by somebody else's will, and stays so. Rejects with `OperationError` after SHUT 0, or when QEMU does not
+   * Gives up: the migration ends as failed or cancelled, and the VM runs again if it ran before. It stays as it is with
+   * `leaveStopped`, and where it stands still by somebody else's will. Rejects with `OperationError` after SHUT 0, or when QEMU does not
    * come back in time.
    */
   async abort({ leaveStopped = false }: { readonly leaveStopped?: boolean } = {}): Promise<void> {
@@ -226,7 +226,7 @@ export class OutgoingMigration {
     if (this.#status === "completed") {
       throw new OperationError("failed", "Cannot abort the migration: it has completed");
     }
-    if (this.#qmp.isClosed || !this.#wasRunning || leaveStopped) return;
+    if (this.#qmp.isClosed || !this.#wasRunning || leaveStopped || (await this.isStoppedByOthers())) return;
     await ensureRunning(this.#qmp, deadline);
   }
 

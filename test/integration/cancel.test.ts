@@ -44,6 +44,39 @@ for (const leg of ["first", "return"] as const) {
   }
 }
 
+for (const leg of ["first", "return"] as const) {
+  t.test(
+    `a VM that an operator pauses during a ${leg} leg stays at the source, and stays paused`,
+    async (t) => {
+      const rig = await Rig.boot(t, { tracking: leg === "return" ? "standing" : "scan" });
+      const { from, to } = leg === "first" ? { from: "a", to: "b" } : { from: "b", to: "a" };
+      if (leg === "return") {
+        await rig.migrate(to, from);
+        await rig.untilAlive(from);
+        await rig.change(from, "rewrite", 1024, 7168);
+      }
+      const counter = await rig.counter(from);
+      const monitor = await rig.monitor(from);
+      const status = async () => (await monitor.execute<{ status: string }>("query-status")).status;
+      let pausing: Promise<unknown> | null = null;
+      const { error } = await rig.begin(from, to, {
+        bitsPerSecond: slowBitsPerSecond,
+        onLine: (line) => {
+          if (isUnderWay(line)) pausing ??= monitor.execute("stop");
+        },
+      });
+      await pausing;
+      t.equal(error?.reason, "aborted");
+      t.match(error?.message, /was paused, and stays so/);
+      await Promise.all([rig.idle(from), rig.idle(to)]);
+      t.equal(await status(), "paused");
+      t.notOk(await rig.runsAt(to));
+      await monitor.execute("cont");
+      await checkAftermath(t, rig, from, counter);
+    },
+  );
+}
+
 t.test("Ctrl-C at the command line ends it with exit code 3", async (t) => {
   const rig = await Rig.boot(t);
   const main = fileURLToPath(new URL("../../cli/main.js", import.meta.url));

@@ -129,7 +129,7 @@ t.test("the link is lost, and the VM's QEMU dies", async (t) => {
       await link.cut();
       process.kill(rig.site("a").pid, "SIGCONT");
       const { error } = await end;
-      t.match(error, { reason: "aborted", message: /^No checkpoint was made, the VM runs on: / });
+      t.match(error, { reason: "aborted", message: /^No checkpoint was made, the VM stays here: / });
       await rig.untilAlive("a");
       await link.restore();
       await checkBed(t, bed);

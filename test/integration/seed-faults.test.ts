@@ -122,7 +122,7 @@ t.test("the link is lost, time runs out, or it is cancelled", async (t) => {
       await link.cut();
       resume();
       const { error } = await end;
-      t.match(error, { reason: "aborted", message: /^No seed was made, the VM runs on: / });
+      t.match(error, { reason: "aborted", message: /^No seed was made, the VM stays here: / });
       await link.restore();
       await checkBed(t, bed);
     });
@@ -147,7 +147,7 @@ t.test("the link is lost, time runs out, or it is cancelled", async (t) => {
     const cancelled = rig.site("a").ask("cancel", { vm: guestName });
     resume();
     await cancelled;
-    t.match((await end).error, { reason: "aborted", message: /^No seed was made, the VM runs on: / });
+    t.match((await end).error, { reason: "aborted", message: /^No seed was made, the VM stays here: / });
     await checkBed(t, bed);
   });
   t.strictSame(stops, [], "it never stood still");
