@@ -3,9 +3,7 @@
  * Agents can be halted at any step of a leg.
  */
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { firstFilledPage, rewriteSeedAddress } from "../../cli/demo/guest.ts";
 import { guestName, type TestbedOptions } from "../../cli/demo/testbed.ts";
@@ -14,7 +12,7 @@ import type { GuestModel } from "../integration/guest-model.ts";
 import { differences } from "../integration/memory.ts";
 import type { Change, LegEnd, LegOptions, Rig } from "../integration/rig.ts";
 import { waitFor } from "../integration/wait-for.ts";
-import { HaltFile, isHalted } from "./halt-file.ts";
+import { type HaltFile, isHalted } from "./halt-file.ts";
 import { endAtExit } from "./last-resort.ts";
 import { SmallStores } from "./small-stores.ts";
 import { type BothMemories, describeStalePages } from "./stale-pages.ts";
@@ -62,7 +60,6 @@ export class FaultBed {
   readonly disks: DiskRig;
   /** Null: the stores lie in a common folder. */
   readonly stores: SmallStores | null;
-  readonly halts: HaltFile;
   /** Where the VM is. */
   at = "a";
   /** Something went wrong here: what follows would show that again. */
@@ -79,13 +76,11 @@ export class FaultBed {
   private constructor(
     disks: DiskRig,
     stores: SmallStores | null,
-    halts: HaltFile,
     teardowns: Teardowns,
     endRest: () => string[],
   ) {
     this.disks = disks;
     this.stores = stores;
-    this.halts = halts;
     this.teardowns = teardowns;
     this.endRest = endRest;
     this.model = disks.rig.model.copy();
@@ -95,19 +90,16 @@ export class FaultBed {
   static async boot(areStoresSmall: boolean, changes: Partial<TestbedOptions> = {}): Promise<FaultBed> {
     const teardowns = new Teardowns();
     try {
-      const folder = await mkdtemp(join(tmpdir(), "bfmig-halt-"));
-      teardowns.teardown(() => rm(folder, { recursive: true, force: true }));
-      const halts = new HaltFile(join(folder, "halt-at"));
       const stores = areStoresSmall ? await SmallStores.mount(teardowns, ["a", "b"]) : null;
       const disks = await DiskRig.boot(
         teardowns,
         [{ id: diskName, lengthBytes: diskBytes, initial: ["write -P 17 0 1M"] }],
-        { ...guest, ...(stores && { keepFolder: stores.folder }), env: halts.environmentWith(), ...changes },
+        { ...guest, ...(stores && { keepFolder: stores.folder }), ...changes },
       );
       const { socketFolder } = disks.rig.testbed;
-      const folders = [socketFolder, disks.folder, folder, ...(stores ? [stores.folder] : [])];
+      const folders = [socketFolder, disks.folder, ...(stores ? [stores.folder] : [])];
       const endRest = endAtExit(folders);
-      return new FaultBed(disks, stores, halts, teardowns, endRest);
+      return new FaultBed(disks, stores, teardowns, endRest);
     } catch (error) {
       await teardowns.run().catch(() => {});
       throw error;
@@ -116,6 +108,11 @@ export class FaultBed {
 
   get rig(): Rig {
     return this.disks.rig;
+  }
+
+  /** Where agents halt by themselves. */
+  get halts(): HaltFile {
+    return this.rig.halts;
   }
 
   /** The site where the VM is not. */

@@ -21,8 +21,9 @@ export class HaltFile {
     this.path = path;
   }
 
-  /** Environment of the agents that are to heed the file, with what else they are given. */
+  /** Environment of the agents that are to heed the file, with what else they are given. Throws if they heed another. */
   environmentWith(more: Readonly<Record<string, string>> = {}): Record<string, string> {
+    if (haltFileVariable in more) throw new Error("these agents heed another halt file: use that one");
     const preload = `--import=${fileURLToPath(new URL("./halt-at.js", import.meta.url))}`;
     const options = [preload, more["NODE_OPTIONS"] ?? ""].join(" ").trim();
     return { ...more, NODE_OPTIONS: options, [haltFileVariable]: this.path };
